@@ -1,0 +1,236 @@
+"""Access tokens: JWTs in the compact form, signed (RFC 7515, RFC 7519), of type ``at+jwt`` (RFC 9068).
+
+The compact form is read here, once and strictly, because what is lax about reading it is what attacks are
+made of. Nothing is accepted that ``jwt.decode`` with the same key and algorithm refuses.
+"""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, TypeGuard
+
+from django.core.signals import setting_changed
+
+from .cache import TokenCache
+from .claims import NOTHING, REGISTERED, Claims, NumericDate, freeze
+from .conf import get_config
+from .encoding import b64url_decode, b64url_encode, is_id
+from .errors import ExpiredTokenError, InvalidTokenError, TokenError
+from .fetched_ring import FetchedRing
+from .issuers import ACCEPTED_TYPES, TrustedIssuer, trusted_issuers
+from .keys import Key, KeyRing, configured_ring
+from .strict_json import read_object
+
+MAXIMUM_LENGTH = 8192
+REMEMBERED_HEADERS = 64
+MAXIMUM_DATE = 10**15  # NaN, infinities and integers too large for a float are on the far side of it
+TYPE = "at+jwt"
+
+NO_KEYS = KeyRing(())
+
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+
+
+class TokenCodec:
+    """Encodes and decodes access tokens. ``rings`` maps each issuer of ours to its keys, ``trusted`` has the others.
+
+    ``decode`` settles what is *authentic*, which depends on bytes and keys only and may be remembered.
+    Whether a token is *current* and *not revoked* is asked every time, elsewhere.
+    """
+
+    def __init__(
+        self, rings: Mapping[str, KeyRing], cache_size: int = 0, trusted: Mapping[str, TrustedIssuer] = NOTHING
+    ) -> None:
+        self.rings = rings
+        self.trusted = trusted
+        self._cache: TokenCache[tuple[Claims, Key]] = TokenCache(cache_size)
+        self._headers: TokenCache[tuple[Any, Any, Any]] = TokenCache(REMEMBERED_HEADERS)
+
+    def encode(self, claims: Mapping[str, Any]) -> str:
+        """Return a signed token with these claims; ``iss`` chooses the ring, its first key that can sign signs.
+
+        Raises ``ValueError`` for a token longer than any verifier of ours would read.
+        """
+        key = self.rings[claims["iss"]].signing_key
+        if key is None:
+            raise ValueError("No key of SIGNING_KEYS can sign.")
+        header = {"alg": key.algorithm, "kid": key.kid, "typ": TYPE}
+        signing_input = f"{_to_segment(header)}.{_to_segment(claims)}"
+        token = f"{signing_input}.{b64url_encode(key.sign(signing_input.encode('ascii')))}"
+        if len(token) > MAXIMUM_LENGTH:
+            raise ValueError(f"The token has {len(token)} characters and may have {MAXIMUM_LENGTH}. Use fewer claims.")
+        return token
+
+    def decode(self, token: str) -> Claims:
+        """Return the claims of an authentic token.
+
+        For any other text raises ``TokenError`` and nothing else; ``IssuerUnavailableError`` where the keys of
+        a trusted issuer cannot be had.
+        """
+        remembered = self._cache.get(token)
+        if remembered is not None:
+            claims, key = remembered
+            ring = self.rings.get(claims.iss) or self._ring_of_another(claims.iss)
+            if ring.by_kid.get(key.kid) is key:
+                return claims
+        try:
+            claims, key = self._decode(token)
+        except TokenError:
+            raise
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InvalidTokenError("form") from error
+        self._cache.put(token, (claims, key))
+        return claims
+
+    def _decode(self, token: str) -> tuple[Claims, Key]:
+        if len(token) > MAXIMUM_LENGTH or not _COMPACT.fullmatch(token):
+            raise InvalidTokenError("form")
+        signing_input, _, signature = token.rpartition(".")
+        header_segment, _, claims_segment = signing_input.partition(".")
+        remembered = self._headers.get(header_segment)
+        kind, algorithm, kid = header = remembered or _read_header(header_segment)
+        values = read_object(b64url_decode(claims_segment))
+        issuer = values.get("iss")
+        if not isinstance(issuer, str):
+            raise InvalidTokenError("issuer")
+        # What is written there is not verified yet. It only chooses the key, and that key must have signed it.
+        ring = self.rings.get(issuer) or self._ring_of_another(issuer)
+        if ring is NO_KEYS:
+            raise InvalidTokenError("issuer")
+        trusted = None if issuer in self.rings else self.trusted.get(issuer)
+        if kind not in (ACCEPTED_TYPES if trusted is None else trusted.accepted_types):
+            raise InvalidTokenError("typ")
+        key = ring.find(kid) if isinstance(kid, str) else None
+        if key is None or algorithm != key.algorithm:
+            raise InvalidTokenError("key")
+        if not key.verify(signing_input.encode("ascii"), b64url_decode(signature)):
+            raise InvalidTokenError("signature")
+        if remembered is None:
+            # All tokens of a key have the same header. Only an authentic one is remembered, so nobody fills this.
+            self._headers.put(header_segment, header)
+        return (_read_claims(values) if trusted is None else _read_claims_of_another(values, trusted)), key
+
+    def _ring_of_another(self, issuer: str) -> KeyRing | FetchedRing:
+        return self.trusted[issuer].ring if issuer in self.trusted else NO_KEYS
+
+
+def check_current(claims: Claims, audiences: frozenset[str] | None, now: float, leeway: float) -> None:
+    """Check the clock and the audience (RFC 7519 sections 4.1.3 to 4.1.6); ``now`` and ``leeway`` in seconds.
+
+    ``audiences`` are None for an issuer of whom other claims are required instead. Raises ``ExpiredTokenError`` or
+    ``InvalidTokenError``.
+    """
+    if audiences is not None and audiences.isdisjoint(claims.aud):
+        raise InvalidTokenError("audience")
+    begun = now + leeway
+    if (claims.iat is not None and claims.iat > begun) or (claims.nbf is not None and claims.nbf > begun):
+        raise InvalidTokenError("clock")
+    if claims.exp <= now - leeway:
+        raise ExpiredTokenError("clock")
+
+
+@lru_cache(maxsize=1)
+def get_codec() -> TokenCodec:
+    """Return the codec of the settings in force. Raises ``ImproperlyConfigured``."""
+    config = get_config()
+    return TokenCodec({config.issuer: configured_ring()}, config.token_cache_size, trusted_issuers())
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting in {"JWTAUTH", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        get_codec.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_jwtauth.tokens")
+
+
+def _read_header(segment: str) -> tuple[Any, Any, Any]:
+    """Return ``typ`` in lower case, ``alg`` and ``kid`` of a header that asks for nothing special."""
+    header = read_object(b64url_decode(segment))
+    if "crit" in header or "b64" in header:
+        raise InvalidTokenError("header")
+    kind = header.get("typ")
+    if "typ" in header:
+        if not isinstance(kind, str):
+            raise InvalidTokenError("typ")
+        kind = kind.lower()
+    return kind, header.get("alg"), header.get("kid")
+
+
+def _to_segment(value: Mapping[str, Any]) -> str:
+    return b64url_encode(json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8"))
+
+
+def _read_claims(values: dict[str, Any]) -> Claims:
+    iss, sub, aud, exp, iat = values["iss"], values.get("sub"), values.get("aud"), values.get("exp"), values.get("iat")
+    jti, sid, nbf, scope = values.get("jti"), values.get("sid"), values.get("nbf"), values.get("scope")
+    audiences: list[Any] = aud if isinstance(aud, list) else [aud]
+    if not (_is_text(sub) and all(map(_is_text, audiences)) and _is_number(exp) and _is_number(iat)):
+        raise InvalidTokenError("claims")
+    if not (_is_id(jti) and _is_id(sid)):
+        raise InvalidTokenError("claims")
+    if not ("nbf" not in values or _is_number(nbf)) or not ("scope" not in values or isinstance(scope, str)):
+        raise InvalidTokenError("claims")
+    extra = NOTHING if values.keys() <= REGISTERED else _read_extra(values)
+    # Who and for whom is the same in every token: kept once, however many are remembered.
+    iss, aud = sys.intern(iss), tuple(map(sys.intern, audiences))
+    return Claims(iss, sub, aud, math.floor(exp), iat, jti, sid, nbf, scope, extra)
+
+
+def _read_claims_of_another(values: dict[str, Any], issuer: TrustedIssuer) -> Claims:
+    """Return the claims of another issuer's token: fewer are required, but what is there is well-formed."""
+    audiences = values.get("aud", [])
+    audiences = audiences if isinstance(audiences, list) else [audiences]
+    if not (_is_text(values.get("sub")) and all(map(_is_text, audiences)) and _is_number(values.get("exp"))):
+        raise InvalidTokenError("claims")
+    if not all(_is_number(values[name]) for name in ("iat", "nbf") if name in values):
+        raise InvalidTokenError("claims")
+    if not all(isinstance(values[name], str) for name in ("jti", "sid") if name in values):
+        raise InvalidTokenError("claims")
+    if not issuer.is_met_by(values):
+        raise InvalidTokenError("claims")
+    return Claims(
+        iss=values["iss"],
+        sub=values["sub"],
+        aud=tuple(audiences),
+        exp=math.floor(values["exp"]),
+        iat=values.get("iat"),
+        jti=values.get("jti"),
+        sid=values.get("sid"),
+        nbf=values.get("nbf"),
+        scope=_read_scope(values),
+        extra=_read_extra(values),
+    )
+
+
+def _read_scope(values: dict[str, Any]) -> str | None:
+    """Return ``scope``, or else ``scp`` as some name it; some write an array of words."""
+    scope = values["scope"] if "scope" in values else values.get("scp", [])
+    if isinstance(scope, str):
+        return scope
+    if not isinstance(scope, list) or not all(isinstance(word, str) and word.split() == [word] for word in scope):
+        raise InvalidTokenError("claims")
+    return " ".join(scope) if "scope" in values or "scp" in values else None
+
+
+def _read_extra(values: dict[str, Any]) -> Mapping[str, Any]:
+    if "cnf" in values:
+        # A token bound to a key is no bearer token; accepting it as one would undo the binding (RFC 7800).
+        raise InvalidTokenError("claims")
+    extra: Mapping[str, Any] = freeze({name: value for name, value in values.items() if name not in REGISTERED})
+    return extra
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and value != ""
+
+
+def _is_number(value: Any) -> TypeGuard[NumericDate]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAXIMUM_DATE
+
+
+def _is_id(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and is_id(value)
