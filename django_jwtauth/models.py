@@ -1,0 +1,196 @@
+"""The two tables: sessions, and the denylist of what could still be accepted but must not be."""
+
+import os
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from django.conf import settings
+from django.db import models, router
+from django.db.models.functions import Cast, Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .conf import get_config
+from .encoding import encode_id, encode_ids, new_id
+
+NONCE_BYTES = 16
+BATCH = 500
+"""Rows of one statement."""
+
+
+class Reason(models.TextChoices):
+    """Why a session ended or a token was denied."""
+
+    LOGOUT = "logout", _("logged out")
+    REUSE = "reuse", _("refresh token used twice")
+    PASSWORD = "password", _("password changed")
+    INACTIVE = "inactive", _("user deactivated")
+    DELETED = "deleted", _("user deleted")
+    ADMIN = "admin", _("by an administrator")
+    LIMIT = "limit", _("too many sessions")
+
+
+def new_nonce() -> bytes:
+    """Return the random bytes that make a session's refresh tokens underivable from the secret key alone."""
+    return os.urandom(NONCE_BYTES)
+
+
+def write_alias() -> str:
+    """Return the database that holds the truth: a replica may not yet know of a revocation."""
+    return router.db_for_write(Session)
+
+
+def skew_margin() -> timedelta:
+    """Return how long an entry outlives its token, for readers whose clocks run behind.
+
+    Without time zones the hour that daylight saving repeats is added.
+    """
+    return get_config().leeway + timedelta(hours=1 if settings.USE_TZ else 2)
+
+
+def utc_offset(connection: Any) -> float:
+    """Return the seconds by which the times that Django keeps in a database are ahead of UTC at this moment."""
+    offset = datetime.now(connection.timezone or timezone.get_default_timezone()).utcoffset()
+    return offset.total_seconds() if offset else 0.0
+
+
+class DatabaseNow(Now):
+    """The clock of the database, in the time zone in which Django keeps times there.
+
+    MariaDB's own is that of the server, and jumps where summer begins and ends.
+    """
+
+    def as_mysql(self, compiler: Any, connection: Any, **extra_context: Any) -> tuple[str, Any]:
+        """Return the SQL for MariaDB."""
+        template = f"(UTC_TIMESTAMP(6) + INTERVAL {utc_offset(connection):.0f} SECOND)"
+        return self.as_sql(compiler, connection, template=template, **extra_context)
+
+
+class SessionQuerySet(models.QuerySet["Session"]):
+    """Sessions by state."""
+
+    def live(self) -> Self:
+        """Those that can be refreshed."""
+        return self.filter(revoked_at=None, expires_at__gt=timezone.now())
+
+    def expired(self) -> Self:
+        """Those past their end, revoked or not, of which no token can be accepted any more."""
+        past = timezone.now() - skew_margin()
+        # An access token outlives its session where the lifetimes were shortened since it was handed out.
+        return self.filter(expires_at__lt=past, access_expires_at__lt=past)
+
+    def holding_access(self) -> Self:
+        """Those that can be refreshed or have an access token that a clock may accept which is wrong by an hour."""
+        past = timezone.now() - skew_margin()
+        return self.filter(models.Q(revoked_at=None, expires_at__gt=past) | models.Q(access_expires_at__gt=past))
+
+
+class Session(models.Model):
+    """One login: a family of refresh tokens and the access tokens that came with them.
+
+    No token is in the row. A refresh token is derived from ``id``, ``generation``, ``nonce`` and a key from
+    ``SECRET_KEY``, so neither the database nor the secret alone makes one.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="jwtauth_sessions", verbose_name=_("user")
+    )
+    nonce = models.BinaryField(max_length=NONCE_BYTES, default=new_nonce, editable=False)
+    generation = models.PositiveIntegerField(_("generation"), default=0, help_text=_("How often it was refreshed."))
+    auth_hash = models.CharField(max_length=128, editable=False)
+    access_expires_at = models.DateTimeField(
+        _("last access until"), help_text=_("The latest expiry of any access token handed out.")
+    )
+    created_at = models.DateTimeField(_("logged in"), default=timezone.now)
+    refreshed_at = models.DateTimeField(_("refreshed"), help_text=_("By the clock of the database."))
+    expires_at = models.DateTimeField(
+        _("expires"), db_index=True, help_text=_("The session ends then unless it is refreshed before.")
+    )
+    ends_at = models.DateTimeField(_("ends"), help_text=_("No refresh extends the session past this."))
+    revoked_at = models.DateTimeField(_("revoked"), null=True)
+    revoke_reason = models.CharField(_("reason"), max_length=32, choices=Reason, blank=True)
+    ip_address = models.GenericIPAddressField(_("address"), null=True)
+    user_agent = models.CharField(_("client"), max_length=64, blank=True)
+
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("API session")
+        verbose_name_plural = _("API sessions")
+
+    def __str__(self) -> str:
+        return self.sid
+
+    @property
+    def sid(self) -> str:
+        """The ``sid`` claim of its access tokens."""
+        return encode_id(self.id)
+
+    def is_live(self, at: datetime) -> bool:
+        """Whether it could be refreshed at that moment."""
+        return self.revoked_at is None and self.expires_at > at
+
+
+class DenylistQuerySet(models.QuerySet["DenylistEntry"]):
+    """Denylist entries by state."""
+
+    def live(self) -> Self:
+        """Those that may still hit a token, on this clock or on one that runs behind."""
+        return self.filter(expires_at__gte=timezone.now() - skew_margin())
+
+    def expired(self) -> Self:
+        """Those that can hit nothing any more."""
+        return self.filter(expires_at__lt=timezone.now() - skew_margin())
+
+    def ids(self) -> set[str]:
+        """Read the denied ids as tokens name them. Nothing is made of a row but text: there may be a million."""
+        uuids = list(self.annotate(uuid=Cast("value", models.CharField())).values_list("uuid", flat=True))
+        ids: set[str] = set()
+        # By and by, so that no other thread waits for long.
+        for start in range(0, len(uuids), 10 * BATCH):
+            ids.update(encode_ids(uuids[start : start + 10 * BATCH]))
+        return ids
+
+    def settle(self, keys: Iterable[int]) -> None:
+        """Mark entries as read by every process."""
+        # In one order: two of these at once then wait for each other, but never both.
+        ordered = sorted(keys)
+        for start in range(0, len(ordered), BATCH):
+            self.filter(pk__in=ordered[start : start + BATCH], settled=False).update(settled=True)
+
+
+class DenylistEntry(models.Model):
+    """An access token, or all access tokens of a session, refused before they expire.
+
+    There is no foreign key: deleting a user or a session must not lift a revocation.
+    """
+
+    class Claim(models.TextChoices):
+        """What the entry is compared with."""
+
+        JTI = "jti", _("one access token")
+        SID = "sid", _("a session")
+
+    claim = models.CharField(_("denies"), max_length=3, choices=Claim, default=Claim.SID)
+    value = models.UUIDField(_("id"))
+    expires_at = models.DateTimeField(
+        _("expires"), db_index=True, help_text=_("Nothing that it denies is valid after this.")
+    )
+    denied_at = models.DateTimeField(_("denied"), default=timezone.now)
+    reason = models.CharField(_("reason"), max_length=32, choices=Reason)
+    user_id = models.CharField(_("user id"), max_length=255, blank=True)
+    settled = models.BooleanField(default=False, editable=False)
+    """Whether every process has read it since it was committed."""
+
+    objects = DenylistQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("denylist entry")
+        verbose_name_plural = _("denylist entries")
+        constraints = [models.UniqueConstraint(fields=["claim", "value"], name="jwtauth_denied_once")]  # noqa: RUF012
+        indexes = [models.Index(fields=["settled", "expires_at"], name="jwtauth_unsettled")]  # noqa: RUF012
+
+    def __str__(self) -> str:
+        return encode_id(self.value)

@@ -1,0 +1,258 @@
+"""The user behind the claims. A local user is looked for where the issuer is ours, or where ``USER`` finds one."""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property, lru_cache, partial
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.core.signals import setting_changed
+from django.db import DataError, InterfaceError, OperationalError, connections, models, router
+from django.db.models.manager import BaseManager
+from django.utils.functional import SimpleLazyObject, empty
+
+from .claims import Claims
+from .conf import get_config
+from .errors import InvalidTokenError, JWTAuthError, UnavailableError
+from .issuers import trusted_issuers
+from .prepared import Place, fetch
+
+NAME_LENGTH = 1024
+"""Characters of a user name; longer ones are refused unread."""
+
+ILLEGAL_MIX_OF_COLLATIONS = 1267
+"""MariaDB's code for text with characters that are not in the character set of the column."""
+
+OVERTAKEN = "_jwtauth_overtaken"
+"""Marks a user whose password was stored anew while this instance logged in."""
+
+Translate = Callable[[JWTAuthError], Exception]
+
+
+def get_user(claims: Claims, translate: Translate = lambda error: error) -> Any:
+    """Return the user whom verified claims name, lazily and without a query; of another issuer, whom ``USER`` returns.
+
+    Raises ``InvalidTokenError`` where they name no possible user of ours; and, when the row is loaded, where
+    the user is gone or inactive, or ``UnavailableError`` where the database fails. ``translate`` turns these
+    into the caller's own exceptions, because a lazy user raises wherever it is first looked at.
+    """
+    pk = local_pk(claims)
+    if pk is None:
+        return _translated(_find_foreign, claims, translate)
+    return LazyUser(pk, translate)
+
+
+def load_user(claims: Claims) -> Any:
+    """Return the user whom verified claims name, loaded and checked. Raises as ``get_user`` does."""
+    pk = local_pk(claims)
+    return _find_foreign(claims) if pk is None else _load(pk)
+
+
+def local_pk(claims: Claims) -> Any:
+    """Return the primary key that ``sub`` is the text of, or None where it is no key of our user model."""
+    return _to_pk(claims.sub) if claims.iss == get_config().issuer else None
+
+
+@lru_cache(maxsize=4096)
+def _to_pk(sub: str) -> Any:
+    pk = read_pk(sub)
+    # "01", " 1" or a UUID in capitals would be second names of the same user.
+    return pk if str(pk) == sub else None
+
+
+def read_pk(text: str) -> Any:
+    """Return the primary key of the user model that a text is, or None where no row can have it."""
+    field: Any = get_user_model()._meta.pk
+    while field.remote_field:
+        # The key of a child of another model is the parent's.
+        field = field.target_field
+    try:
+        text.encode()
+        pk = field.to_python(text)
+        field.run_validators(pk)
+    except (ValidationError, UnicodeEncodeError):
+        return None
+    return None if "\0" in text else pk
+
+
+def stored_name(name: str) -> str:
+    """Return a user name as its user has it, or as it is where no user has it.
+
+    A database may take more spellings for one name than Python does: MariaDB takes "àlice" for "alice", and so does a
+    column with a collation of its own. Others are not asked.
+    """
+    model: Any = get_user_model()
+    is_strict = connections[router.db_for_read(model)].vendor != "mysql"
+    if is_strict and not getattr(model._meta.get_field(model.USERNAME_FIELD), "db_collation", None):
+        return name
+    try:
+        named = model._default_manager.filter(**{model.USERNAME_FIELD: name})
+        return str(next(iter(named.values_list(model.USERNAME_FIELD, flat=True)[:1]), name))
+    except Exception as error:
+        if not names_nobody(error):
+            raise
+        return name
+
+
+def names_nobody(error: Exception) -> bool:
+    """Whether an error tells that no user has, or can have, what was looked for, not that something is broken."""
+    impossible = ObjectDoesNotExist, ValueError, ValidationError, DataError
+    return isinstance(error, impossible) or (
+        isinstance(error, OperationalError) and error.args[:1] == (ILLEGAL_MIX_OF_COLLATIONS,)
+    )
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "AUTH_USER_MODEL":
+        _to_pk.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_jwtauth.users")
+
+
+def is_usable(user: Any) -> bool:
+    """Whether the user may log in, refresh and be seen by a view: the one gate for all of these."""
+    return bool(user.is_active)
+
+
+def auth_hashes(user: Any) -> Iterator[str]:
+    """Yield Django's session auth hash of a user under the current secret key, then under its fallbacks."""
+    yield user.get_session_auth_hash()
+    yield from user.get_session_auth_fallback_hash()
+
+
+@lru_cache
+def are_all_visible(model: Any) -> bool:
+    """Whether the default manager of a user model is Django's own, which hides no user and asks always the same."""
+    manager = model._default_manager
+    return type(manager).get_queryset is BaseManager.get_queryset and type(manager.all()) is models.QuerySet
+
+
+def fields_of(model: Any) -> list[str]:
+    """Return the names of the columns by which ``from_db`` makes a whole instance."""
+    return [field.attname for field in model._meta.concrete_fields]
+
+
+def _get(model: Any, pk: Any) -> Any:
+    if not are_all_visible(model):
+        return model._default_manager.get(pk=pk)
+    alias, fields = router.db_for_read(model), fields_of(model)
+    place = Place("pk", model._meta.pk)
+    rows = fetch(alias, model, lambda: model._base_manager.using(alias).filter(pk=place).values_list(*fields), pk=pk)
+    if not rows:
+        raise model.DoesNotExist
+    return model.from_db(alias, fields, rows[0])
+
+
+def _load(pk: Any) -> AbstractBaseUser:
+    model = get_user_model()
+    try:
+        user: AbstractBaseUser = _get(model, pk)
+    except model.DoesNotExist as error:
+        raise InvalidTokenError from error
+    except (OperationalError, InterfaceError) as error:
+        raise UnavailableError from error
+    if not is_usable(user):
+        raise InvalidTokenError
+    return user
+
+
+def _find_foreign(claims: Claims) -> Any:
+    """Return the user whom the ``USER`` of a trusted issuer names, checked as any other."""
+    trusted = trusted_issuers().get(claims.iss)
+    if trusted is None or trusted.user_hook is None:
+        raise InvalidTokenError
+    try:
+        user = trusted.user_hook(claims)
+    except Exception as error:
+        if names_nobody(error):
+            raise InvalidTokenError from error
+        if isinstance(error, OperationalError | InterfaceError):
+            raise UnavailableError from error
+        raise
+    if user is None or not is_usable(user):
+        raise InvalidTokenError
+    return user
+
+
+def _translated(load: Callable[[Any], Any], key: Any, translate: Translate) -> Any:
+    try:
+        return load(key)
+    except JWTAuthError as error:
+        raise translate(error) from error
+
+
+class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]
+    """The project's user, loaded when more than the primary key is asked for.
+
+    ``pk``, ``is_authenticated``, ``bool``, ``isinstance``, ``==`` and ``hash`` cost no query. Anything else
+    loads one ordinary row, and a user loaded is a user checked.
+    """
+
+    def __init__(self, pk: Any, translate: Translate) -> None:
+        # What the base class does in three calls, and past its look-up in Python: this runs at every request.
+        state = object.__getattribute__(self, "__dict__")
+        state["_pk"], state["_translate"] = pk, translate
+
+    _wrapped: Any = empty
+    # What the base class calls, once, to load the user.
+    _setupfunc = property(lambda self: partial(_translated, _load, self.__dict__["_pk"], self.__dict__["_translate"]))
+    is_authenticated = True
+    is_anonymous = False
+    pk = property(lambda self: self.__dict__["_pk"])
+    _meta = property(lambda self: get_user_model()._meta)
+    __class__ = property(lambda self: get_user_model())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return hash(self.pk)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, models.Model)
+            and other._meta.concrete_model is self._meta.concrete_model
+            and other.pk == self.pk
+        )
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __str__(self) -> str:
+        try:
+            return super().__str__()
+        except Exception:  # whoever writes a log line or a template must not be answered by an error
+            return f"{get_user_model().__name__} object ({self.pk})"
+
+
+class TokenUser:
+    """A user of whom only the token is known, for services without a user table."""
+
+    is_active = True
+    is_authenticated = True
+    is_anonymous = False
+
+    def __init__(self, claims: Claims) -> None:
+        self.claims = claims
+
+    @property
+    def pk(self) -> str:
+        """The ``sub`` claim."""
+        return self.claims.sub
+
+    id = pk
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TokenUser) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __str__(self) -> str:
+        return self.pk
+
+    @cached_property
+    def _identity(self) -> tuple[str, str]:
+        return self.claims.iss, self.claims.sub
