@@ -1,0 +1,212 @@
+"""Keys that their issuer publishes as a JWK Set: fetched when they are asked for, and kept for a while.
+
+Requests share what was fetched. They wait for a fetch only where there is nothing good to go on with.
+"""
+
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from django.core.signals import setting_changed
+
+from .clock import NEVER, Moment
+from .conf import is_text
+from .download import DownloadError, download
+from .errors import IssuerUnavailableError
+from .key_material import ALGORITHMS, MINIMUM_SECRET_BYTES, UnusableKeyError
+from .keys import THUMBPRINT_MEMBERS, Key
+from .strict_json import read_object
+
+REFETCH_AGE = 300.0
+"""Seconds for which a fetched set is good; a key that its issuer removed is refused by then."""
+EARLY = 0.8
+"""At this part of the age a set is fetched again while requests go on with it."""
+COOL_DOWN = 30.0
+"""Seconds between a fetch and one that an unknown key id asks for, and after a fetch that failed."""
+RETRY = 5.0
+"""The same while there is nothing to go on with."""
+LONGEST_AGE = 86_400.0
+"""Seconds for which the last good set is used while its issuer does not answer."""
+LONGEST_WAIT = 3.0
+"""Seconds for which a request waits for a fetch without which it cannot go on."""
+
+ASYMMETRIC = tuple(name for name in ALGORITHMS if name not in MINIMUM_SECRET_BYTES)
+LARGEST_RSA_BITS = 8192
+"""A larger key would make every verification a burden."""
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+"""Of a JWK (RFC 7518 section 6)."""
+SUITING = {
+    "RSA": tuple(name for name in ASYMMETRIC if name[:2] in {"RS", "PS"}),
+    "EC P-256": ("ES256",),
+    "EC P-384": ("ES384",),
+    "EC P-521": ("ES512",),
+    "OKP Ed25519": ("EdDSA",),
+}
+"""The algorithms that a JWK may be for, by its type and curve."""
+logger = logging.getLogger("django_jwtauth")
+
+
+class KeySet(NamedTuple):
+    """What was fetched, and when: a key removed after that moment may still be in it."""
+
+    by_kid: Mapping[str, Key]
+    document: bytes
+    as_of: Moment
+
+
+NOTHING_FETCHED = KeySet({}, b"", NEVER)
+
+
+class FetchedRing:
+    """The keys of one issuer. They are fetched by the first request that asks for one, never at start."""
+
+    def __init__(self, iss: str, url: str, algorithms: tuple[str, ...]) -> None:
+        self.iss = iss
+        self.url = url
+        self.algorithms = algorithms
+        self._held = NOTHING_FETCHED
+        self._tried_at = NEVER
+        self._failed = False
+        self._starting = threading.Lock()
+        self._done = threading.Event()
+        self._done.set()
+
+    @property
+    def by_kid(self) -> Mapping[str, Key]:
+        """The keys by their ids. Raises ``IssuerUnavailableError`` where they cannot be had."""
+        return self._current(Moment.now()).by_kid
+
+    def find(self, kid: str) -> Key | None:
+        """Return the key of this id, or None where the issuer has none.
+
+        An id that is not known has the set fetched again, at most once in ``COOL_DOWN``. Raises
+        ``IssuerUnavailableError`` where it cannot be told whether there is one.
+        """
+        now = Moment.now()
+        key = self._current(now).by_kid.get(kid)
+        if key is None:
+            self._fetch_unless_lately(now)
+            # Only the request that starts a fetch waits for it, or a flood of made-up ids would occupy every thread.
+            if self._tried_at is now:
+                self._done.wait(LONGEST_WAIT)
+            key = self._held.by_kid.get(kid)
+            if key is None and (self._failed or not self._done.is_set()):
+                raise IssuerUnavailableError
+        return key
+
+    def _current(self, now: Moment) -> KeySet:
+        """Return what a request that arrives now may use."""
+        age = now.since(self._held.as_of)
+        if age >= EARLY * REFETCH_AGE:
+            self._fetch_unless_lately(now)
+            # After a failure nobody waits: the issuer may be away for long, and the last good set is there.
+            if age >= REFETCH_AGE and not self._failed:
+                self._done.wait(LONGEST_WAIT)
+            if now.since(self._held.as_of) >= LONGEST_AGE:
+                raise IssuerUnavailableError
+        return self._held
+
+    def _fetch_unless_lately(self, now: Moment) -> None:
+        """Start a fetch unless one is under way or was begun a moment ago."""
+        with self._starting:
+            pause = RETRY if self._held is NOTHING_FETCHED else COOL_DOWN
+            if not self._done.is_set() or now.since(self._tried_at) < pause:
+                return
+            self._tried_at = now
+            self._done.clear()
+        try:
+            threading.Thread(target=self._fetch, name=f"JWK Set of {self.iss}", daemon=True).start()
+        except RuntimeError as error:  # no thread can be had
+            self._fail(error)
+            self._done.set()
+
+    def _fetch(self) -> None:
+        begun = Moment.now()
+        try:
+            document = download(self.url)
+            if document == self._held.document:
+                # The same keys, so that what was verified with them stays remembered.
+                self._held = self._held._replace(as_of=begun)
+            else:
+                self._held = KeySet(read_jwk_set(document, self.algorithms, self.iss), document, begun)
+            self._failed = False
+        except Exception as error:  # whatever comes from outside, it ends here
+            self._fail(error)
+        finally:
+            self._done.set()
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        # Nothing of what was sent is logged.
+        reason = error if isinstance(error, DownloadError) else type(error).__name__
+        logger.warning("The keys of the issuer %r could not be fetched: %s.", self.iss, reason)
+
+
+_rings: dict[tuple[str, str, tuple[str, ...]], FetchedRing] = {}
+
+
+def fetched_ring(iss: str, url: str, algorithms: tuple[str, ...]) -> FetchedRing:
+    """Return the one ring of this process for an issuer whose JWK Set is at this URL."""
+    source = iss, url, algorithms
+    # setdefault, because two threads may come here at once.
+    return _rings.get(source) or _rings.setdefault(source, FetchedRing(*source))
+
+
+def read_jwk_set(document: bytes, algorithms: tuple[str, ...], iss: str) -> dict[str, Key]:
+    """Return the usable keys of a JWK Set by their ids; the others are left out (RFC 7517 section 5).
+
+    Raises ``DownloadError`` where the document is no JWK Set.
+    """
+    try:
+        entries = read_object(document).get("keys")
+    except (ValueError, RecursionError) as error:
+        raise DownloadError("it is no JSON object") from error
+    if not isinstance(entries, list):
+        raise DownloadError("it is no JWK Set")
+    keys: list[Key] = []
+    for position, entry in enumerate(entries):
+        if isinstance(entry, dict) and entry.get("use", "sig") != "sig":
+            continue
+        try:
+            keys.append(_read_jwk(entry, algorithms))
+        except UnusableKeyError as error:
+            logger.warning("Key %d in the JWK Set of the issuer %r is not used: %s", position, iss, error)
+    counts = Counter(key.kid for key in keys)
+    if len(counts) < len(keys):
+        logger.warning("Keys in the JWK Set of the issuer %r are not used: they share an id.", iss)
+    return {key.kid: key for key in keys if counts[key.kid] == 1}
+
+
+def _read_jwk(jwk: Any, algorithms: tuple[str, ...]) -> Key:
+    if not isinstance(jwk, dict) or not is_text(jwk.get("kid")):
+        raise UnusableKeyError("It is no JWK with a kid.")
+    if not PRIVATE_MEMBERS.isdisjoint(jwk):
+        raise UnusableKeyError("It is secret, and everybody can read it.")
+    if "key_ops" in jwk and not (isinstance(jwk["key_ops"], list) and "verify" in jwk["key_ops"]):
+        raise UnusableKeyError("Its key_ops do not name verify.")
+    kind = " ".join(str(jwk[name]) for name in ("kty", "crv") if name in jwk)
+    fitting = [name for name in SUITING.get(kind, ()) if name in algorithms and name == jwk.get("alg", name)]
+    if len(fitting) != 1:
+        raise UnusableKeyError(
+            "It is for none of ALGORITHMS."
+            if not fitting
+            else 'It does not say which of ALGORITHMS it is for. Write the one, such as "ALGORITHMS": ["RS256"].'
+        )
+    public = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]] if name in jwk}
+    key = Key.from_dict({"ALGORITHM": fitting[0], "PUBLIC_KEY": public, "KID": jwk["kid"]})
+    if getattr(key.verifying_key, "key_size", 0) > LARGEST_RSA_BITS:
+        raise UnusableKeyError(f"It has more than {LARGEST_RSA_BITS} bits.")
+    return key
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "JWTAUTH":
+        _rings.clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_jwtauth.fetched_ring")
+# A fetch under way, and a lock held by another thread, would never end in the child.
+os.register_at_fork(after_in_child=_rings.clear)

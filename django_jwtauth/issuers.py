@@ -1,0 +1,227 @@
+"""Other issuers whose access tokens are accepted: what those must be like, and the keys that verify them.
+
+The keys are written in the settings or fetched as a JWK Set.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from .conf import Config, Problem, closest, get_config, is_audience, is_hook, is_text
+from .download import is_safe_url
+from .fetched_ring import ASYMMETRIC, FetchedRing, fetched_ring
+from .key_material import UnusableKeyError
+from .keys import Key, KeyRing
+
+ACCEPTED_TYPES = frozenset({"at+jwt", "application/at+jwt"})
+"""The header ``typ`` of access tokens, where nothing else is agreed on (RFC 9068 section 4)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrustedIssuer:
+    """One entry of ``TRUSTED_ISSUERS``, one attribute a member, in lower case."""
+
+    iss: str
+    jwks_url: str | None = None
+    """Where the issuer publishes its keys as a JWK Set (RFC 7517 section 5)."""
+    keys: list[dict[str, Any]] | None = field(default=None, repr=False)
+    """The keys themselves, written as in ``SIGNING_KEYS``, but to verify only."""
+    audience: str | list[str] | tuple[str, ...] | None
+    """What the issuer writes into ``aud`` for us. None: it is not looked at, ``required_claims`` are."""
+    algorithms: list[str] | tuple[str, ...] = ASYMMETRIC
+    """Which keys of a fetched set are used; settles the algorithm of those that name none."""
+    typ: str | list[str | None] | tuple[str | None, ...] | None = "at+jwt"
+    """The header ``typ``; None where the issuer writes none."""
+    required_claims: Mapping[str, Any] = field(default_factory=dict)
+    """Claims and the value, or one of the values, that each must have."""
+    user: str | Callable[..., Any] | None = None
+    """``(claims) -> user or None``, or its dotted path. None: its subjects are no users of ours."""
+
+    @cached_property
+    def accepted_audiences(self) -> frozenset[str] | None:
+        """The audience as the verifier compares it."""
+        if self.audience is None:
+            return None
+        return frozenset([self.audience] if isinstance(self.audience, str) else self.audience)
+
+    @cached_property
+    def accepted_types(self) -> frozenset[str | None]:
+        """The types as the verifier compares them: in lower case, in both spellings (RFC 7515 section 4.1.9)."""
+        names = [None if name is None else name.lower() for name in _listed(self.typ)]
+        return frozenset([*names, *(f"application/{name}" for name in names if name and "/" not in name)])
+
+    @property
+    def is_confusable(self) -> bool:
+        """Whether nothing but the audience tells its access tokens from other JWTs (RFC 8725 section 3.12)."""
+        return not self.required_claims and not self.accepted_types <= ACCEPTED_TYPES
+
+    @cached_property
+    def user_hook(self) -> Callable[..., Any] | None:
+        """The callable behind ``user``."""
+        return import_string(self.user) if isinstance(self.user, str) else self.user
+
+    @property
+    def ring(self) -> KeyRing | FetchedRing:
+        """The keys. Raises ``UnusableKeyError``."""
+        return self._written_ring if self._source is None else fetched_ring(*self._source)
+
+    @cached_property
+    def _source(self) -> tuple[str, str, tuple[str, ...]] | None:
+        return None if self.jwks_url is None else (self.iss, self.jwks_url, tuple(self.algorithms))
+
+    @cached_property
+    def _written_ring(self) -> KeyRing:
+        return KeyRing([_load_public(position, entry) for position, entry in enumerate(self.keys or ())])
+
+    def is_met_by(self, claims: Mapping[str, Any]) -> bool:
+        """Whether claims have what ``required_claims`` ask for; of a claim that is an array, one item must."""
+        return not any(accepted.isdisjoint(_values(claims.get(name))) for name, accepted in self._accepted_values)
+
+    @cached_property
+    def _accepted_values(self) -> list[tuple[str, set[tuple[type, Any]]]]:
+        return [(name, _values(accepted)) for name, accepted in self.required_claims.items()]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _values(value: Any) -> set[tuple[type, Any]]:
+    # With their types, or True would be 1.
+    return {(type(item), item) for item in _listed(value) if isinstance(item, str | int)}
+
+
+def _load_public(position: int, entry: Any) -> Key:
+    try:
+        key = Key.from_dict(entry)
+    except UnusableKeyError as error:
+        raise UnusableKeyError(f"KEYS[{position}]: {error}") from error
+    if key.signing_key is not None and not key.is_symmetric:
+        raise UnusableKeyError(f"KEYS[{position}]: This is a private key. Write the PUBLIC_KEY of it, which is enough.")
+    return key
+
+
+# --- The settings
+
+
+class _Member(NamedTuple):
+    """What a member of an entry must be, and the sentence that says what to write."""
+
+    accepts: Callable[[Any], bool]
+    hint: str
+
+
+def _is_choice(allowed: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: len(_listed(value)) > 0 and all(map(allowed, _listed(value)))
+
+
+def _are_claims(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        is_text(name) and _is_choice(lambda item: isinstance(item, str | int))(accepted)
+        for name, accepted in value.items()
+    )
+
+
+MEMBERS = {
+    "JWKS_URL": _Member(
+        lambda value: isinstance(value, str) and is_safe_url(value),
+        'Write an https URL without credentials, such as "https://id.example.com/.well-known/jwks.json"; '
+        "http is for 127.0.0.1 and localhost.",
+    ),
+    "KEYS": _Member(
+        lambda value: isinstance(value, list | tuple) and len(value) > 0,
+        'Write a non-empty list of keys such as [{"ALGORITHM": "ES256", "PUBLIC_KEY": Path("issuer.pem"), '
+        '"KID": "the kid in its tokens"}].',
+    ),
+    "AUDIENCE": _Member(
+        is_audience,
+        'Write what the issuer puts into "aud" for this service: a string, or a list of which one is enough; '
+        "or None, and then REQUIRED_CLAIMS.",
+    ),
+    "ALGORITHMS": _Member(
+        lambda value: isinstance(value, list | tuple) and _is_choice(lambda name: name in ASYMMETRIC)(value),
+        f'Write a list such as ["RS256"], of {", ".join(ASYMMETRIC)}.',
+    ),
+    "TYP": _Member(
+        _is_choice(lambda name: name is None or is_text(name)),
+        'Write what its tokens have in the header "typ", such as "at+jwt" or "JWT"; None where they have none.',
+    ),
+    "REQUIRED_CLAIMS": _Member(
+        _are_claims,
+        "Write a dict of claims and the value, or the list of values of which one is enough, such as "
+        '{"token_use": "access", "client_id": ["web", "app"]}.',
+    ),
+    "USER": _Member(
+        lambda value: is_hook(value, "claims"),
+        'Write a callable or its dotted path such as "accounts.tokens.user"; '
+        "it takes (claims) and returns a user or None.",
+    ),
+}
+
+
+def find_problems(config: Config) -> list[Problem]:
+    """Return every mistake that can be seen in the entries of ``TRUSTED_ISSUERS`` alone."""
+    return [problem for iss, entry in config.trusted_issuers.items() for problem in _find_problems(config, iss, entry)]
+
+
+def _find_problems(config: Config, iss: str, entry: Mapping[str, Any]) -> list[Problem]:
+    place = f"JWTAUTH['TRUSTED_ISSUERS'][{iss!r}]"
+    mistakes = [
+        (f" has no member {name!r}.", closest(name, MEMBERS, "members")) for name in entry if name not in MEMBERS
+    ]
+    mistakes += [
+        (f"['{name}'] is not usable.", member.hint)
+        for name, member in MEMBERS.items()
+        if name in entry and not member.accepts(entry[name])
+    ]
+    return [Problem("jwtauth.E026", f"{place}{wrong}", hint) for wrong, hint in mistakes] or [
+        Problem("jwtauth.E027", f"{place} {wrong}", hint) for wrong, hint in _contradictions(config, iss, entry)
+    ]
+
+
+def _contradictions(config: Config, iss: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if iss == config.issuer:
+        yield "is this service's own ISSUER.", "Leave it out: its own tokens are accepted already."
+    if ("JWKS_URL" in entry) == ("KEYS" in entry):
+        yield "has both or neither of JWKS_URL and KEYS.", MEMBERS["JWKS_URL"].hint + " Or write KEYS instead."
+    if "KEYS" in entry and "ALGORITHMS" in entry:
+        yield "has ALGORITHMS beside KEYS.", "Leave ALGORITHMS out: each of the KEYS names its own."
+    if "AUDIENCE" not in entry:
+        yield "has no AUDIENCE.", MEMBERS["AUDIENCE"].hint
+    elif entry["AUDIENCE"] is None and not entry.get("REQUIRED_CLAIMS"):
+        yield (
+            "takes tokens for everybody: AUDIENCE is None and there are no REQUIRED_CLAIMS.",
+            "Write REQUIRED_CLAIMS that only access tokens for this service have, such as "
+            '{"token_use": "access", "client_id": "…"}.',
+        )
+
+
+@lru_cache(maxsize=1)
+def trusted_issuers() -> Mapping[str, TrustedIssuer]:
+    """Return the entries of ``TRUSTED_ISSUERS`` by issuer, their keys loaded. Raises ``ImproperlyConfigured``."""
+    config = get_config()
+    for problem in find_problems(config):
+        raise ImproperlyConfigured(f"{problem.message} {problem.hint} ({problem.id})")
+    issuers = {
+        iss: TrustedIssuer(iss=iss, **{name.lower(): value for name, value in entry.items()})
+        for iss, entry in config.trusted_issuers.items()
+    }
+    for iss, issuer in issuers.items():
+        try:
+            issuer.ring  # noqa: B018
+        except UnusableKeyError as error:
+            raise ImproperlyConfigured(f"TRUSTED_ISSUERS[{iss!r}]: {error}") from error
+    return issuers
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "JWTAUTH":
+        trusted_issuers.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_jwtauth.issuers")
