@@ -1,0 +1,55 @@
+"""The audit trail: what happens to sessions, each time one log record with fields. No field is ever a token."""
+
+import logging
+from typing import Any
+
+from django.dispatch import Signal
+from django.http import HttpRequest
+
+from . import client
+from .conf import get_config
+from .models import Session
+from .signals import refresh_token_reused, session_refreshed, session_revoked, session_started
+
+logger = logging.getLogger("django_jwtauth")
+
+EVENTS: dict[Signal, tuple[int, str, str]] = {
+    session_started: (logging.INFO, "session_started", "Session %(sid)s was started."),
+    session_refreshed: (logging.DEBUG, "session_refreshed", "Session %(sid)s was refreshed."),
+    session_revoked: (logging.INFO, "session_revoked", "Session %(sid)s was revoked: %(reason)s."),
+    refresh_token_reused: (
+        logging.WARNING,
+        "refresh_token_reused",
+        "Session %(sid)s was ended: a used refresh token came back.",
+    ),
+}
+"""Level, name and message of each."""
+
+
+def connect() -> None:
+    """Listen to what happens."""
+    for signal in EVENTS:
+        signal.connect(record, dispatch_uid="django_jwtauth.audit")
+
+
+def record(
+    signal: Signal, session: Session, request: HttpRequest | None = None, reason: str = "", **kwargs: Any
+) -> None:
+    """Log an event with the fields ``event``, ``sid``, ``user_id``, ``reason``, ``actor_id`` and ``ip_address``.
+
+    ``user_id`` is whose session it is. ``actor_id`` is who made the request, None where nobody was authenticated
+    or where there was no request; so is ``ip_address``, and where ``RECORD_CLIENT`` is off.
+    """
+    level, event, message = EVENTS[signal]
+    if not logger.isEnabledFor(level):
+        return
+    actor: Any = getattr(request, "user", None)
+    fields = {
+        "event": event,
+        "sid": session.sid,
+        "user_id": str(session.user_id),
+        "reason": str(reason),
+        "actor_id": str(actor.pk) if actor and actor.is_authenticated else None,
+        "ip_address": client.address(request) if request and get_config().record_client else None,
+    }
+    logger.log(level, message, fields, extra=fields)

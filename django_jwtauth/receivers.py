@@ -1,0 +1,118 @@
+"""What happens to users happens to their sessions: password change, deactivation and deletion end them."""
+
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import get_hasher, identify_hasher
+from django.db import connections, transaction
+from django.db.models import F
+from django.db.models.signals import post_save, pre_delete, pre_save
+
+from . import users
+from .models import Reason, Session, SessionQuerySet, write_alias
+from .sessions import in_transaction, revoke_each
+
+WAS_SET = "_jwtauth_password_was_set"
+
+
+def connect() -> None:
+    """Connect to every model that is, or inherits from, the user model.
+
+    Per sender: a receiver of ``pre_delete`` for all senders would disable fast deletes of every model.
+    """
+    root: Any = get_user_model()._meta.concrete_model
+    for model in apps.get_models():
+        if issubclass(model, root):
+            uid = f"django_jwtauth.{model._meta.label}"
+            pre_save.connect(_carry_sessions_over, sender=model, dispatch_uid=uid)
+            post_save.connect(_end_what_changed, sender=model, dispatch_uid=uid)
+            pre_delete.connect(_end_all, sender=model, dispatch_uid=uid)
+
+
+def _concerns(update_fields: Any, field: str) -> bool:
+    return update_fields is None or field in update_fields
+
+
+def _sessions_of(user: Any) -> SessionQuerySet:
+    root_pk = get_user_model()._meta.pk.attname
+    return Session.objects.using(write_alias()).filter(user_id=getattr(user, root_pk))
+
+
+def _end_what_changed(instance: Any, created: bool, raw: bool, update_fields: Any, **kwargs: Any) -> None:
+    """Revoke after a deactivation or a password change; one statement where a full save changed neither."""
+    state = vars(instance)
+    if "_password" in state:
+        state[WAS_SET] = True
+    if created or raw:
+        return
+    sessions = _sessions_of(instance)
+    if _concerns(update_fields, "is_active") and not users.is_usable(instance):
+        reason = Reason.INACTIVE
+    elif _concerns(update_fields, "password"):
+        reason, sessions = Reason.PASSWORD, sessions.exclude(auth_hash__in=list(users.auth_hashes(instance)))
+    else:
+        return
+    if sessions.holding_access().exists():
+        revoke_each(sessions, reason)
+
+
+def _end_all(instance: Any, **kwargs: Any) -> None:
+    # A login that is under way must wait, and then fail; a session that it added now would be deleted undenied.
+    with transaction.atomic(using=write_alias()):
+        _locked(instance)
+        revoke_each(_sessions_of(instance), Reason.DELETED)
+
+
+def _carry_sessions_over(instance: Any, raw: bool, update_fields: Any, **kwargs: Any) -> None:
+    """Let the sessions of a user live on when Django upgrades the hash of an unchanged password at login.
+
+    Sessions that did not match the old hash stay unmatched. It happens together with the password's own
+    update, under the user's row lock, so that no refresh sees one without the other.
+    """
+    if raw or set(update_fields or ()) != {"password"} or not _is_hash_upgrade(instance):
+        return
+
+    def write() -> None:
+        stored = _locked(instance)
+        if stored is None:
+            return
+        if not _is_outdated(stored.password):
+            # Another login has upgraded it meanwhile, or the owner has changed it: what is stored stays stored,
+            # and as nobody can tell which, the session of this login will not be refreshed.
+            instance.password = stored.password
+            vars(instance)[users.OVERTAKEN] = True
+            return
+        matching = _sessions_of(instance).filter(auth_hash__in=list(users.auth_hashes(stored)))
+        matching.update(auth_hash=next(users.auth_hashes(instance)))
+        get_user_model()._base_manager.using(write_alias()).filter(pk=stored.pk).update(password=instance.password)
+
+    in_transaction(write)
+
+
+def _locked(instance: Any) -> Any:
+    """Lock a user's row until the end of the transaction, and return the user as stored."""
+    pk = getattr(instance, get_user_model()._meta.pk.attname)
+    rows = get_user_model()._base_manager.using(write_alias()).filter(pk=pk)
+    if not connections[write_alias()].features.has_select_for_update:
+        # SQLite refuses a transaction that reads first and writes after somebody else has.
+        rows.update(password=F("password"))
+    return rows.select_for_update().first()
+
+
+def _is_hash_upgrade(instance: Any) -> bool:
+    """Whether ``check_password`` is what saves this user.
+
+    It sets ``_password`` to None in the instance, where one that was never set has the class's. So do earlier
+    saves of the same instance; ``WAS_SET`` tells.
+    """
+    return vars(instance).get("_password", "") is None and WAS_SET not in vars(instance)
+
+
+def _is_outdated(encoded: str) -> bool:
+    """Whether Django would upgrade this hash. An unusable password has none."""
+    preferred = get_hasher()
+    try:
+        return identify_hasher(encoded).algorithm != preferred.algorithm or preferred.must_update(encoded)
+    except ValueError:
+        return False

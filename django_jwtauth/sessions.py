@@ -1,0 +1,446 @@
+"""The product in five functions: start, verify, refresh, revoke, revoke_all.
+
+A session is one login. Its access tokens are JWTs that are verified without the database; its refresh token
+rotates, and one that comes back after its successor was used ends the session.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_in
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, IntegrityError, OperationalError, connections, models, transaction
+from django.db.models.functions import Coalesce, Greatest
+from django.dispatch import Signal
+from django.http import HttpRequest
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from . import client, refresh_tokens, users
+from .claims import Claims
+from .conf import ZERO, get_config
+from .denylist import deny, denylist
+from .encoding import decode_id, encode_id, new_id
+from .errors import (
+    CredentialsError,
+    ExpiredTokenError,
+    InvalidTokenError,
+    ReusedTokenError,
+    RevokedTokenError,
+    TokenError,
+    UnavailableError,
+)
+from .issuers import trusted_issuers
+from .models import BATCH, DatabaseNow, DenylistEntry, Reason, Session, SessionQuerySet, utc_offset, write_alias
+from .prepared import Place, fetch, update
+from .signals import refresh_token_reused, session_refreshed, session_revoked, session_started
+from .tokens import TokenCodec, check_current, get_codec
+
+WRITTEN_CLAIMS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "cnf"})
+"""Claims that a CLAIMS hook may not return."""
+PRUNE_EVERY = 100
+"""One refresh in so many also deletes a batch of what has expired."""
+LOST_RACES = frozenset({"40001", "40P01", (1020,), (1213,)})
+"""Serialization failure and deadlock, in the codes of PostgreSQL and of MariaDB."""
+ROUNDS = 32
+"""How often a write that met another one is tried. Each round lost is one that another writer won, so under
+REPEATABLE READ, where one of many at a time gets through, this many at once are served for certain."""
+
+logger = logging.getLogger("django_jwtauth")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPair:
+    """What a login or a refresh hands out; all but ``session`` is the body of the answer (RFC 6749 section 5.1)."""
+
+    access_token: str = field(repr=False)
+    token_type: str = "Bearer"  # noqa: S105
+    expires_in: int
+    """Seconds for which the access token is good."""
+    refresh_token: str = field(repr=False)
+    refresh_expires_in: int
+    """Seconds for which the refresh token is good unless it is used before."""
+    session: Session
+
+
+@sensitive_variables()
+def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta | None = None) -> TokenPair:
+    """Log a user in: store a session and return its first tokens. The credentials are checked before, not here.
+
+    ``lifetime`` replaces ``SESSION_LIFETIME`` for this session. Sends ``user_logged_in`` and, after commit,
+    ``session_started``. Raises ``CredentialsError`` for a user who is inactive or was deleted meanwhile.
+    """
+    if not users.is_usable(user):
+        raise CredentialsError
+    config = get_config()
+    now = timezone.now()
+    ends_at = now + (config.session_lifetime if lifetime is None else lifetime)
+    session = Session(
+        id=new_id(),
+        user=user,
+        auth_hash="" if vars(user).pop(users.OVERTAKEN, False) else next(users.auth_hashes(user)),
+        created_at=DatabaseNow(),
+        refreshed_at=DatabaseNow(),
+        expires_at=min(now + config.refresh_token_lifetime, ends_at),
+        ends_at=ends_at,
+        **_client_fields(request),
+    )
+    pair = _mint(session, user, request, now)
+    try:
+        session.save(using=write_alias(), force_insert=True)
+    except IntegrityError as error:
+        raise CredentialsError from error
+    session.created_at = session.refreshed_at = now
+    if config.max_sessions_per_user is not None:
+        _end_oldest(user, config.max_sessions_per_user, request)
+    user_logged_in.send_robust(sender=type(user), request=request, user=user)
+    _after_commit(session_started, session=session, request=request)
+    return pair
+
+
+def verify(access_token: str) -> Claims:
+    """Return the claims of an access token that is authentic, current and not revoked.
+
+    Costs no query but one small one each ``DENYLIST_INTERVAL`` and process. Raises ``TokenError``, or
+    ``UnavailableError`` where it cannot be told: ``DenylistUnavailableError`` whether the token was revoked,
+    ``IssuerUnavailableError`` whether a trusted issuer signed it. The denylist holds nothing of other issuers.
+    """
+    config = get_config()
+    claims = get_codec().decode(access_token)
+    if claims.iss in config.trusted_issuers:
+        audiences = trusted_issuers()[claims.iss].accepted_audiences
+        check_current(claims, audiences, time.time(), config.leeway_seconds)
+    else:
+        check_current(claims, config.accepted_audiences, time.time(), config.leeway_seconds)
+        denylist.check(claims)
+    return claims
+
+
+@sensitive_variables()
+def refresh(refresh_token: str, request: HttpRequest | None = None) -> TokenPair:
+    """Exchange a refresh token for its successor and a new access token (RFC 6749 section 6, RFC 9700 section 4.14).
+
+    The immediate predecessor gets the same successor again for ``REUSE_LEEWAY``, so that a lost answer or two
+    tabs do not end a session; anything older ends it. Call it outside of transactions, or the end of a session
+    is rolled back with them. Raises ``TokenError``, or ``UnavailableError`` where too many others were faster.
+    """
+    presented = refresh_tokens.read(refresh_token)
+    for _ in range(ROUNDS):
+        session = _session_with_user(presented.session_id)
+        if session is None or not refresh_tokens.is_genuine(presented, bytes(session.nonce)):
+            raise InvalidTokenError
+        _check_refreshable(session, request)
+        if presented.generation > session.generation:
+            logger.warning("Session %s was presented a refresh token of its future; is a backup restored?", session.sid)
+            raise InvalidTokenError
+        if presented.generation < session.generation and not _is_retry(session, presented.generation):
+            _end_reused(session, request)
+            raise ReusedTokenError
+        pair = _rotate(session, presented.generation, request)
+        if pair is not None:
+            _after_commit(session_refreshed, session=session, request=request)
+            _prune_now_and_then()
+            return pair
+    raise UnavailableError
+
+
+def revoke(session: Session, reason: str = Reason.LOGOUT, request: HttpRequest | None = None) -> bool:
+    """End a session: its refresh token at once, its access tokens within ``DENYLIST_INTERVAL`` in every process.
+
+    Returns whether this call ended it. Sends ``session_revoked`` after commit; ``request`` tells who ended it.
+    """
+
+    def write() -> bool:
+        ended = _of(session).filter(revoked_at=None).update(revoked_at=timezone.now(), revoke_reason=reason) > 0
+        # Read after the update has taken the row's lock, or the token of a refresh in flight would be missed.
+        latest = models.Subquery(_of(session).values("access_expires_at"))
+        deny([_entry(session, reason, Coalesce(latest, models.Value(session.access_expires_at)))])
+        if ended:
+            _after_commit(session_revoked, session=session, reason=reason, request=request)
+        return ended
+
+    return in_transaction(write)
+
+
+def revoke_all(
+    user: Any, reason: str = Reason.LOGOUT, except_for: Session | None = None, request: HttpRequest | None = None
+) -> int:
+    """End all sessions of a user, or all but one. Returns how many were live."""
+    sessions = Session.objects.filter(user_id=user.pk)
+    return revoke_each(sessions if except_for is None else sessions.exclude(pk=except_for.pk), reason, request)
+
+
+def revoke_each(sessions: SessionQuerySet, reason: str, request: HttpRequest | None = None) -> int:
+    """End all sessions of a queryset, and deny access tokens that ended ones still hold. Returns how many were live.
+
+    The queryset is asked before and after, so it must not depend on what this changes.
+    """
+    alias = write_alias()
+    sessions = sessions.using(alias)
+
+    def write() -> int:
+        ended_at = timezone.now()
+        # In the order of their ids: two of these at once then wait for each other, but never both.
+        unrevoked = sessions.filter(revoked_at=None).order_by("pk").select_for_update().values("pk")
+        marked = Session.objects.using(alias).filter(pk__in=unrevoked).update(revoked_at=ended_at, revoke_reason=reason)
+        # Not those that logged in since the update: they go on.
+        ended = sessions.exclude(revoked_at=None).holding_access()
+        deny([_entry(session, reason, session.access_expires_at) for session in ended])
+        # Those that had expired are marked as well, for a process whose clock is behind, but nothing of them ended.
+        live = list(sessions.filter(revoked_at=ended_at, expires_at__gt=ended_at)) if marked else []
+        for session in live:
+            _after_commit(session_revoked, session=session, reason=reason, request=request)
+        return len(live)
+
+    return in_transaction(write)
+
+
+@sensitive_variables()
+def find(token: str) -> Session | None:
+    """Return the session of a genuine refresh token, of any generation, or of a live access token of ours."""
+    alias = write_alias()
+    try:
+        if token.startswith(refresh_tokens.PREFIX):
+            presented = refresh_tokens.read(token)
+            session = Session.objects.using(alias).filter(pk=presented.session_id).first()
+            if session is None or not refresh_tokens.is_genuine(presented, bytes(session.nonce)):
+                return None
+            return session if session.expires_at > timezone.now() else None
+        config = get_config()
+        # With our own keys only: a token of another issuer is none of ours, whatever it says, and fetches nothing.
+        claims = TokenCodec(get_codec().rings).decode(token)
+        check_current(claims, config.accepted_audiences, time.time(), config.leeway_seconds)
+    except TokenError:
+        return None
+    return Session.objects.using(alias).filter(pk=decode_id(str(claims.sid))).first()
+
+
+def prune(batch_size: int = BATCH) -> Iterator[int]:
+    """Delete sessions and denylist entries that can concern nothing any more.
+
+    One transaction a batch of each; yields how many rows it deleted. Stop it whenever you like.
+    """
+    while deleted := sum(_delete_some(rows, batch_size) for rows in _expired()):
+        yield deleted
+
+
+def count_expired() -> int:
+    """Return how many rows ``prune`` would delete."""
+    return sum(rows().count() for rows in _expired())
+
+
+def in_transaction(write: Callable[[], T], rounds: int = ROUNDS) -> T:
+    """Run a write in one transaction, again where it lost against another one and the transaction is our own."""
+    alias = write_alias()
+    try:
+        with transaction.atomic(using=alias):
+            return write()
+    except OperationalError as error:
+        if rounds == 1 or connections[alias].in_atomic_block or not _lost_a_race(error):
+            raise
+    return in_transaction(write, rounds - 1)
+
+
+def _of(session: Session) -> SessionQuerySet:
+    return Session.objects.using(write_alias()).filter(pk=session.pk)
+
+
+def _entry(session: Session, reason: str, expires_at: Any) -> DenylistEntry:
+    return DenylistEntry(value=session.pk, expires_at=expires_at, reason=reason, user_id=str(session.user_id))
+
+
+def _session_with_user(session_id: Any) -> Session | None:
+    """Read a session, its user and the database's clock in one statement."""
+    alias, model = write_alias(), get_user_model()
+    if not users.are_all_visible(model):
+        # A manager that hides users (soft deletion, tenants) hides them here too.
+        found = Session.objects.using(alias).filter(pk=session_id, user__in=model._default_manager.all())
+        return found.select_related("user").annotate(database_now=DatabaseNow()).first()
+    own, theirs = users.fields_of(Session), users.fields_of(model)
+
+    def build() -> models.QuerySet[Any, Any]:
+        found = Session.objects.using(alias).filter(pk=Place("pk", Session._meta.pk))
+        found = found.annotate(database_now=DatabaseNow())
+        return found.values_list(*own, *(f"user__{name}" for name in theirs), "database_now")
+
+    for row in fetch(alias, (Session, model, utc_offset(connections[alias])), build, pk=session_id):
+        session = Session.from_db(alias, own, row[: len(own)])
+        session.user = model.from_db(alias, theirs, row[len(own) : -1])
+        vars(session)["database_now"] = row[-1]
+        return session
+    return None
+
+
+def _check_refreshable(session: Session, request: HttpRequest | None) -> None:
+    if session.revoked_at is not None:
+        raise RevokedTokenError
+    if not session.is_live(timezone.now()):
+        raise ExpiredTokenError
+    if not users.is_usable(session.user):
+        revoke(session, Reason.INACTIVE, request)
+        raise RevokedTokenError
+    if session.auth_hash not in users.auth_hashes(session.user):
+        revoke(session, Reason.PASSWORD, request)
+        raise RevokedTokenError
+
+
+def _is_retry(session: Any, presented_generation: int) -> bool:
+    """Whether the predecessor came back so soon that its answer was lost, or another tab was as fast."""
+    # Less than nothing where a statement began before the other one's; that is not yet within a leeway of zero.
+    since = max(session.database_now - session.refreshed_at, ZERO)
+    return bool(presented_generation + 1 == session.generation and since < get_config().reuse_leeway)
+
+
+def _end_reused(session: Session, request: HttpRequest | None) -> None:
+    if revoke(session, Reason.REUSE, request):
+        _after_commit(refresh_token_reused, session=session, request=request)
+
+
+@sensitive_variables()
+def _rotate(session: Session, presented_generation: int, request: HttpRequest | None) -> TokenPair | None:
+    """Hand out the next token pair, or the current refresh token again; None where another write came first."""
+    now = timezone.now()
+    read = {"pk": session.pk, "now": now, "generation_read": session.generation, "hash_read": session.auth_hash}
+    changes: dict[str, Any] = {}
+    if presented_generation == session.generation:
+        session.generation += 1
+        session.expires_at = min(now + get_config().refresh_token_lifetime, session.ends_at)
+        session.auth_hash = next(users.auth_hashes(session.user))
+        changes = _client_fields(request) | {
+            "generation": session.generation,
+            "expires_at": session.expires_at,
+            "auth_hash": session.auth_hash,
+        }
+    pair = _mint(session, session.user, request, now)
+    changes["access_expires_at"] = session.access_expires_at
+    try:
+        return pair if _swap(tuple(changes), read | changes) else None
+    except OperationalError as error:
+        if connections[write_alias()].in_atomic_block or not _lost_a_race(error):
+            raise
+        return None
+
+
+def _swap(changed: tuple[str, ...], values: dict[str, Any]) -> int:
+    """Change a live session that is still as it was read. Returns how many it was: one or none."""
+    alias, fields = write_alias(), {field.attname: field for field in Session._meta.concrete_fields}
+
+    def build() -> tuple[SessionQuerySet, dict[str, Any]]:
+        current = Session.objects.using(alias).filter(
+            pk=Place("pk", fields["id"]),
+            revoked_at=None,
+            expires_at__gt=Place("now", fields["expires_at"]),
+            generation=Place("generation_read", fields["generation"]),
+            # Without it, a password's hash that Django upgrades just now would be replaced by that of the old one.
+            auth_hash=Place("hash_read", fields["auth_hash"]),
+        )
+        changes: dict[str, Any] = {name: Place(name, fields[name]) for name in changed}
+        changes["access_expires_at"] = Greatest("access_expires_at", changes["access_expires_at"])
+        if "generation" in changes:
+            changes["refreshed_at"] = DatabaseNow()
+        return current, changes
+
+    return update(alias, (changed, utc_offset(connections[alias])), build, **values)
+
+
+def _lost_a_race(error: OperationalError) -> bool:
+    """Whether the database tells that another write came first, rather than that it does not work."""
+    cause = error.__cause__
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or (cause and cause.args[:1])
+    return code in LOST_RACES
+
+
+@sensitive_variables()
+def _mint(session: Session, user: Any, request: HttpRequest | None, now: datetime) -> TokenPair:
+    """Make the token pair of a session's current generation and note in the session how long it lives."""
+    config = get_config()
+    issued = int(now.timestamp())
+    expires = min(issued + int(config.access_token_lifetime.total_seconds()), int(session.expires_at.timestamp()))
+    session.access_expires_at = datetime.fromtimestamp(expires, UTC if settings.USE_TZ else None)
+    claims = {
+        "iss": config.issuer,
+        "sub": str(user.pk),
+        "aud": config.audiences[0] if len(config.audiences) == 1 else config.audiences,
+        "exp": expires,
+        "iat": issued,
+        "jti": encode_id(new_id()),
+        "sid": session.sid,
+        **_further_claims(user, session, request),
+    }
+    try:
+        access_token = get_codec().encode(claims)
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(f"JWTAUTH makes no access token: {error}") from error
+    return TokenPair(
+        access_token=access_token,
+        expires_in=expires - issued,
+        refresh_token=refresh_tokens.derive(session.pk, session.generation, bytes(session.nonce)),
+        refresh_expires_in=int((session.expires_at - now).total_seconds()),
+        session=session,
+    )
+
+
+def _further_claims(user: Any, session: Session, request: HttpRequest | None) -> Mapping[str, Any]:
+    hook = get_config().claims_hook
+    claims = {} if hook is None else hook(user, session, request)
+    if not isinstance(claims, Mapping) or not all(isinstance(name, str) for name in claims):
+        raise ImproperlyConfigured("JWTAUTH['CLAIMS'] returned no dict with text for keys.")
+    written = sorted(WRITTEN_CLAIMS.intersection(claims))
+    if written:
+        raise ImproperlyConfigured(f"JWTAUTH['CLAIMS'] returned {written[0]!r}, which the app itself writes.")
+    if not isinstance(claims.get("scope", ""), str):
+        raise ImproperlyConfigured("JWTAUTH['CLAIMS'] returned a scope that is no string; write 'read write'.")
+    return claims
+
+
+def _client_fields(request: HttpRequest | None) -> dict[str, Any]:
+    if request is None or not get_config().record_client:
+        return {}
+    return {"ip_address": client.address(request), "user_agent": client.label(request)}
+
+
+def _end_oldest(user: Any, cap: int, request: HttpRequest | None) -> None:
+    newest_first = Session.objects.using(write_alias()).live().filter(user_id=user.pk).order_by("-created_at", "pk")
+    excess = list(newest_first.values_list("pk", flat=True)[cap:])
+    if excess:
+        revoke_each(Session.objects.filter(pk__in=excess), Reason.LIMIT, request)
+
+
+def _after_commit(signal: Signal, **arguments: Any) -> None:
+    transaction.on_commit(partial(signal.send_robust, sender=Session, **arguments), using=write_alias())
+
+
+def _expired() -> tuple[Callable[[], models.QuerySet[Any]], ...]:
+    alias = write_alias()
+    return Session.objects.using(alias).expired, DenylistEntry.objects.using(alias).expired
+
+
+def _delete_some(expired: Callable[[], models.QuerySet[Any]], batch_size: int) -> int:
+    batch = expired().order_by("expires_at").values_list("pk", flat=True)[:batch_size]
+
+    def write() -> int:
+        one_statement = connections[batch.db].features.allow_sliced_subqueries_with_in
+        # Asked again: what was expired a moment ago is deleted only if it still is.
+        return expired().filter(pk__in=batch.all() if one_statement else list(batch)).delete()[0]
+
+    return in_transaction(write)
+
+
+def _prune_now_and_then() -> None:
+    """Delete a batch once in so many refreshes, so that the tables stay bounded where nobody prunes."""
+    if connections[write_alias()].in_atomic_block or random.randrange(PRUNE_EVERY):  # noqa: S311
+        return
+    try:
+        next(prune(), 0)
+    except DatabaseError:
+        logger.warning("Expired rows could not be deleted.", exc_info=True)
