@@ -1,0 +1,96 @@
+"""The shapes of requests and answers. What is done with them is elsewhere."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from rest_framework import serializers
+
+from .models import Session
+from .users import NAME_LENGTH
+
+
+class TextField(serializers.CharField):
+    """Text and nothing else: a number or a boolean is ill-typed, not something to be turned into text."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the text, or fail."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        text: str = super().to_internal_value(data)
+        return text
+
+
+class TokenField(TextField):
+    """A token or any other text: what is none is refused where tokens are read, whatever it has in it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, write_only=True, **kwargs)
+        # Against NUL and the like, which no token has; but that is for the one refusal of a bad token to say.
+        self.validators = []
+
+
+class TokenObtainSerializer(serializers.Serializer[Any]):
+    """Credentials, under the user model's own field name."""
+
+    password = TextField(max_length=4096, trim_whitespace=False, write_only=True, style={"input_type": "password"})
+
+    def get_fields(self) -> dict[str, Any]:
+        """Put the user name before the password."""
+        name = get_user_model().USERNAME_FIELD
+        return {name: TextField(max_length=NAME_LENGTH, write_only=True), **super().get_fields()}
+
+    def validate(self, attrs: Any) -> Any:
+        """Check that the name is one that the model could hold, such as a number where names are numbers."""
+        model = get_user_model()
+        try:
+            field: Any = model._meta.get_field(model.USERNAME_FIELD)
+            field.to_python(attrs[model.USERNAME_FIELD])
+        except ValidationError as error:
+            raise serializers.ValidationError({model.USERNAME_FIELD: error.messages}) from error
+        return attrs
+
+
+class TokenRefreshSerializer(serializers.Serializer[Any]):
+    """A refresh token."""
+
+    refresh_token = TokenField()
+
+
+class TokenRevokeSerializer(serializers.Serializer[Any]):
+    """Any token (RFC 7009 section 2.1). ``token_type_hint`` is not needed: the tokens tell their type."""
+
+    token = TokenField()
+
+
+class TokenPairSerializer(serializers.Serializer[Any]):
+    """The answer to a login or a refresh (RFC 6749 section 5.1)."""
+
+    access_token = serializers.CharField()
+    token_type = serializers.CharField()
+    expires_in = serializers.IntegerField(help_text="Seconds.")
+    refresh_token = serializers.CharField()
+    refresh_expires_in = serializers.IntegerField(help_text="Seconds.")
+
+
+class SessionSerializer(serializers.ModelSerializer[Session]):
+    """One session of the user's own."""
+
+    id = serializers.CharField(source="sid")
+    current = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Session
+        ref_name = "APISession"  # in an OpenAPI schema, where a project may have sessions of its own
+        fields = ("id", "current", "created_at", "refreshed_at", "expires_at", "ip_address", "user_agent")
+        read_only_fields = fields
+
+    def get_current(self, session: Session) -> bool:
+        """Whether the request was made with this session's access token."""
+        return session.sid == getattr(self.context["request"].auth, "sid", None)
+
+
+class EndSessionsSerializer(serializers.Serializer[Any]):
+    """Which sessions to end."""
+
+    others = serializers.BooleanField(default=False, help_text="Spare the current session.")

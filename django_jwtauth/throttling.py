@@ -1,0 +1,182 @@
+"""Throttles that count outcomes. Rates come from ``DEFAULT_THROTTLE_RATES`` where their scope is there."""
+
+import hashlib
+import ipaddress
+import unicodedata
+from contextlib import suppress
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.request import Request
+from rest_framework.settings import api_settings
+from rest_framework.throttling import SimpleRateThrottle
+
+from . import client, refresh_tokens
+from .encoding import encode_id
+from .errors import InvalidTokenError
+from .users import NAME_LENGTH, stored_name
+
+ACCOUNT = "_jwtauth_account"
+"""Where a request keeps the account that it wants to log into."""
+
+
+class OutcomeThrottle(SimpleRateThrottle):
+    """Refuses once the allowed number of outcomes was counted; ``settle`` counts one when it is known.
+
+    Counted is in windows of the rate's period, by the atomic counters of the cache: a list of moments, which the
+    REST framework keeps, would lose what requests at the same time write into it.
+    """
+
+    default_rate: str
+    duration: int
+    """Seconds."""
+    num_requests: int
+    counted_outcome = False
+    key: str | None = None
+
+    def get_rate(self) -> str | None:
+        """Return the project's rate for this scope, or our own. None switches it off."""
+        rates: Any = api_settings.DEFAULT_THROTTLE_RATES
+        rate: str | None = rates.get(self.scope, self.default_rate)
+        return rate
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        """Whether the request may go on."""
+        if self.rate is None:
+            return True
+        self.key = self.get_cache_key(request, view)
+        return self.key is None or self.is_within(self.num_requests)
+
+    def is_within(self, limit: int) -> bool:
+        """Whether fewer than so many were counted."""
+        return bool(self.cache.get(self.key, 0) < limit)
+
+    def settle(self, success: bool | None) -> None:
+        """Count the request if its outcome is what this throttle counts; None: it came to none."""
+        if self.key is not None and success is self.counted_outcome:
+            self.count()
+
+    def count(self) -> int:
+        """Count one, and return how many there are now."""
+        self.cache.add(self.key, 0, self.duration)
+        try:
+            return self.change(+1)
+        except ValueError:  # it has just expired, or the cache keeps nothing
+            return 1
+
+    def change(self, by: int) -> int:
+        """Add to the count, and return it. Raises ``ValueError`` where there is none."""
+        counted: int = self.cache.incr(self.key, by)
+        # Django's caches in files and in the database have meanwhile set it to expire after their own default.
+        self.cache.touch(self.key, self.duration)
+        return counted
+
+    def wait(self) -> float:
+        """Return the seconds until the next window, for ``Retry-After``."""
+        return self.duration - self.timer() % self.duration
+
+    def get_cache_key(self, request: Request, view: Any) -> str | None:
+        """Return the cache key of this window. It names nobody: the identity is hashed."""
+        identity = self.get_identity(request, view)
+        if identity is None:
+            return None
+        digest = hashlib.sha256("\n".join(identity).encode("utf-8", "surrogatepass")).hexdigest()
+        return self.cache_format % {"scope": self.scope, "ident": f"{digest}_{int(self.timer() // self.duration)}"}
+
+    def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
+        """Return what shares one count, or None where nothing is counted."""
+        raise NotImplementedError
+
+
+class LoginAccountThrottle(OutcomeThrottle):
+    """Failed logins to one account from everywhere: what a guess from many addresses may cost.
+
+    A login counts from its beginning until it is known that it did not fail, or guesses at the same time would
+    not see each other.
+    """
+
+    scope = "jwtauth_login_account"
+    default_rate = "400/hour"
+    is_counted = False
+
+    def is_within(self, limit: int) -> bool:
+        """Count the login, and tell whether it is one too many."""
+        self.is_counted = True
+        return self.count() <= limit
+
+    def settle(self, success: bool | None) -> None:
+        """Take a login back that did not fail."""
+        if self.is_counted and success is not False:
+            with suppress(ValueError):  # the window is over
+                self.change(-1)
+
+    def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
+        """Return the account."""
+        return (_account(request),)
+
+
+class LoginThrottle(LoginAccountThrottle):
+    """Failed logins to one account from one address, so few that a flood from there locks nobody out elsewhere."""
+
+    scope = "jwtauth_login"
+    default_rate = "20/hour"
+
+    def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
+        """Return account and address."""
+        network = _network(request)
+        return None if network is None else (_account(request), network)
+
+
+class FailedRefreshThrottle(OutcomeThrottle):
+    """Refused refresh tokens from one address."""
+
+    scope = "jwtauth_refresh_failed"
+    default_rate = "60/min"
+
+    def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
+        """Return the address."""
+        network = _network(request)
+        return None if network is None else (network,)
+
+
+class RefreshThrottle(OutcomeThrottle):
+    """Good refreshes of one session; forged tokens that name it are not counted."""
+
+    scope = "jwtauth_refresh"
+    default_rate = "60/min"
+    counted_outcome = True
+
+    def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
+        """Return the session that the refresh token names, wherever the view takes it from."""
+        try:
+            return (encode_id(refresh_tokens.read(view.get_refresh_token(request)).session_id),)
+        except ParseError:
+            raise  # it is raised once: the view would find an empty body
+        except (InvalidTokenError, APIException):
+            return None
+
+
+def _account(request: Request) -> str:
+    """Return the account, once for each request: the same for every spelling by which it can be logged into."""
+    known = vars(request)
+    if ACCOUNT not in known:
+        known[ACCOUNT] = _read_account(request)
+    account: str = known[ACCOUNT]
+    return account
+
+
+def _read_account(request: Request) -> str:
+    value = request.data.get(get_user_model().USERNAME_FIELD) if hasattr(request.data, "get") else None
+    # Cut before it is normalized, which takes time that grows with the square of the length.
+    name = value.strip()[:NAME_LENGTH] if isinstance(value, str) else ""
+    # To capitals first: what compares without case may take a dotless i for an i, and they have one capital.
+    return unicodedata.normalize("NFKC", stored_name(name) if name else name).strip().upper().casefold()
+
+
+def _network(request: Request) -> str | None:
+    """Return the address; of an IPv6 address the part that is not the client's to choose."""
+    address = client.address(request)
+    if address is None or ":" not in address:
+        return address
+    return str(ipaddress.ip_network((address, 64), strict=False))

@@ -1,0 +1,321 @@
+"""Token and session endpoints, to be customized by subclassing as is usual with the REST framework."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.contrib.auth import authenticate
+from django.core.exceptions import SuspiciousOperation
+from django.db import InterfaceError, InternalError, OperationalError, connections
+from django.http.response import HttpResponseBase
+from django.utils.cache import get_conditional_response
+from django.utils.http import quote_etag
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from rest_framework import status
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound, ParseError, PermissionDenied
+from rest_framework.generics import GenericAPIView
+from rest_framework.parsers import BaseParser, FormParser, JSONParser, MultiPartParser
+from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from . import sessions, users
+from .authentication import CHALLENGE, INVALID_TOKEN_CHALLENGE, JWTAuthentication, to_api_exception
+from .conf import get_config
+from .encoding import decode_id
+from .errors import CredentialsError, JWTAuthError, TokenError, UnavailableError
+from .models import Reason, Session, SessionQuerySet, write_alias
+from .permissions import MayManageSessions
+from .serializers import (
+    EndSessionsSerializer,
+    SessionSerializer,
+    TokenObtainSerializer,
+    TokenPairSerializer,
+    TokenRefreshSerializer,
+    TokenRevokeSerializer,
+)
+from .sessions import TokenPair
+from .throttling import (
+    FailedRefreshThrottle,
+    LoginAccountThrottle,
+    LoginThrottle,
+    OutcomeThrottle,
+    RefreshThrottle,
+)
+from .tokens import get_codec
+
+LONGEST_BODY = 64 * 1024
+"""Bytes."""
+JWKS_MAX_AGE = 300
+"""Seconds for which others may keep our JWK Set."""
+
+logger = logging.getLogger("django_jwtauth")
+
+
+class _Strict(BaseParser):
+    """Whatever cannot be read is a bad request: too deep for Python, too much for Django, or in no charset for text."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except (RecursionError, UnicodeError, LookupError, TypeError, SuspiciousOperation) as error:
+            raise ParseError from error
+
+
+class StrictJSONParser(_Strict, JSONParser):
+    """Reads JSON."""
+
+
+class StrictFormParser(_Strict, FormParser):
+    """Reads ``application/x-www-form-urlencoded``."""
+
+
+class StrictMultiPartParser(_Strict, MultiPartParser):
+    """Reads ``multipart/form-data``."""
+
+
+class BodyTooLarge(APIException):
+    """413: no credentials and no token are that long."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = _("The request body is too large.")
+    default_code = "body_too_large"
+
+
+class AuthView(GenericAPIView[Any]):
+    """Base of all views of this app: tells errors, forbids caching, keeps out of transactions, speaks JSON."""
+
+    parser_classes: Any = (StrictJSONParser,)
+    renderer_classes = (JSONRenderer,)
+    challenge = CHALLENGE
+    cache_control = "no-store"
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        """Return the view, run outside of ``ATOMIC_REQUESTS``: what a refusal has written must stay written."""
+        view: Any = sensitive_post_parameters()(super().as_view(**initkwargs))
+        view._non_atomic_requests = set(connections)
+        return view
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """Answer in JSON whatever is asked for; there is nothing else."""
+        return super().perform_content_negotiation(request, force=True)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer an error of this app, or a database that does not answer, with status, code and challenge."""
+        # The last one is PostgreSQL's where a replica was asked to write.
+        if isinstance(exc, OperationalError | InterfaceError | InternalError):
+            logger.error("The database failed a request to %r.", self.request.path, exc_info=exc)
+            exc = UnavailableError()
+        if isinstance(exc, JWTAuthError):
+            exc = to_api_exception(exc, self.challenge)
+        with _transactions_kept():
+            return super().handle_exception(exc)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Forbid caches to store the answer (RFC 6749 section 5.1)."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response.headers.setdefault("Cache-Control", self.cache_control)
+        return response
+
+
+class TokenView(AuthView):
+    """Base of the views that take credentials or tokens in the body. Nothing ambient authenticates here."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    parser_classes = (StrictJSONParser, StrictFormParser, StrictMultiPartParser)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a body that is too large before anything reads it."""
+        try:
+            length = int(request._request.META.get("CONTENT_LENGTH") or 0)
+        except ValueError:
+            length = 0  # as Django takes it
+        if length > LONGEST_BODY:
+            raise BodyTooLarge
+        super().initial(request, *args, **kwargs)
+
+    @sensitive_variables()
+    def validated(self, request: Request) -> dict[str, Any]:
+        """Return the body's fields, or answer 400."""
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        data: dict[str, Any] = serializer.validated_data
+        return data
+
+
+class TokenPairView(TokenView):
+    """Base of the views that hand out a token pair; subclasses say where it comes from."""
+
+    _throttles: Sequence[Any] = ()
+    _outcome: bool | None = None
+
+    def get_token_pair(self, request: Request) -> TokenPair:
+        """Return the pair to hand out, or raise ``CredentialsError`` or ``TokenError``."""
+        raise NotImplementedError
+
+    @sensitive_variables()
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Hand out a token pair."""
+        try:
+            pair = self.get_token_pair(request)
+        except (CredentialsError, TokenError, AuthenticationFailed, PermissionDenied):
+            self._outcome = False
+            raise
+        self._outcome = True
+        return self.build_response(pair)
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Handle the request; then the throttles count what came of it, be it a refusal by one of them."""
+        try:
+            response = super().dispatch(request, *args, **kwargs)
+            if self._outcome is None and response.status_code in {401, 403}:
+                # By a post of the project's own, which raises nothing.
+                self._outcome = False
+            return response
+        finally:
+            for throttle in self._throttles:
+                if isinstance(throttle, OutcomeThrottle):
+                    throttle.settle(self._outcome)
+
+    def build_response(self, pair: TokenPair) -> Response:
+        """Return the answer for a pair. Another transport puts the refresh token elsewhere."""
+        return Response(TokenPairSerializer(pair).data)
+
+    def get_throttles(self) -> Any:
+        """Return the throttles, and keep them: they count the outcome of the request at its end."""
+        self._throttles = super().get_throttles()
+        return self._throttles
+
+
+class TokenObtainView(TokenPairView):
+    """Log in: exchange credentials for a token pair."""
+
+    serializer_class = TokenObtainSerializer
+    throttle_classes = (LoginThrottle, LoginAccountThrottle)
+
+    @sensitive_variables()
+    def get_token_pair(self, request: Request) -> TokenPair:
+        """Check the credentials with Django's authentication backends and start a session."""
+        credentials = self.validated(request)
+        try:
+            user = authenticate(request._request, **credentials)
+        except OperationalError as error:
+            if not users.names_nobody(error):
+                raise
+            user = None
+        if user is None:
+            raise CredentialsError
+        return sessions.start(user, request._request)
+
+
+class TokenRefreshView(TokenPairView):
+    """Exchange a refresh token for the next token pair."""
+
+    serializer_class = TokenRefreshSerializer
+    throttle_classes = (FailedRefreshThrottle, RefreshThrottle)
+
+    @sensitive_variables()
+    def get_refresh_token(self, request: Request) -> str:
+        """Return the refresh token that the request carries. Another transport takes it from elsewhere."""
+        token: str = self.validated(request)["refresh_token"]
+        return token
+
+    def get_token_pair(self, request: Request) -> TokenPair:
+        """Rotate the refresh token."""
+        return sessions.refresh(self.get_refresh_token(request), request._request)
+
+
+class TokenRevokeView(TokenView):
+    """Log out: end the session of a refresh token or of a live access token (RFC 7009)."""
+
+    serializer_class = TokenRevokeSerializer
+
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """End the session. A token that is not ours, or no longer valid, is no error."""
+        session = sessions.find(self.validated(request)["token"])
+        if session is not None:
+            sessions.revoke(session, Reason.LOGOUT, request._request)
+        return Response({})
+
+
+class SessionsView(AuthView):
+    """Base of the views for one's own sessions."""
+
+    authentication_classes = (JWTAuthentication,)
+    permission_classes = (IsAuthenticated, MayManageSessions)
+    serializer_class = SessionSerializer
+    challenge = INVALID_TOKEN_CHALLENGE
+    # Django's cache middleware, before 5.2.15, shows to all what it may keep; only "private" forbids it that.
+    cache_control = "no-store, private"
+
+    def get_queryset(self) -> SessionQuerySet:
+        """Return the live sessions of the user, newest first."""
+        pk: Any = self.request.user.pk
+        sessions_of_user = Session.objects.using(write_alias()).filter(user_id=pk)
+        return sessions_of_user.live().order_by("-created_at", "pk")
+
+
+class SessionListView(SessionsView):
+    """One's own sessions: list them, end them."""
+
+    pagination_class = None
+
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """List the live sessions, newest first."""
+        return Response(self.get_serializer(self.get_queryset(), many=True).data)
+
+    def delete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """End all sessions, or with ``?others=true`` all but the current one."""
+        query = EndSessionsSerializer(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        sid = getattr(request.auth, "sid", None)
+        current = Session(pk=decode_id(sid)) if sid and query.validated_data["others"] else None
+        sessions.revoke_all(request.user, Reason.LOGOUT, current, request._request)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class SessionDetailView(SessionsView):
+    """One of one's own sessions, by its ``sid``."""
+
+    def delete(self, request: Request, sid: str, *args: Any, **kwargs: Any) -> Response:
+        """End it. Another user's session is not found."""
+        try:
+            session = self.get_queryset().filter(pk=decode_id(sid)).first()
+        except ValueError:
+            session = None
+        if session is None:
+            raise NotFound
+        sessions.revoke(session, Reason.LOGOUT, request._request)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class JWKSView(AuthView):
+    """The public keys that verify our access tokens, as a JWK Set (RFC 7517 section 5)."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+    throttle_classes = ()
+
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase | None:
+        """Return the set, or 304 where the client has it."""
+        jwk_set = get_codec().rings[get_config().issuer].jwk_set
+        response = Response(jwk_set)
+        response["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE}"
+        response["ETag"] = quote_etag(hashlib.sha256(json.dumps(jwk_set).encode()).hexdigest()[:32])
+        return get_conditional_response(request._request, etag=response["ETag"], response=response)
+
+
+@contextmanager
+def _transactions_kept() -> Iterator[None]:
+    """Undo the REST framework's order to roll back, which an error response gives to a surrounding transaction."""
+    open_transactions = [(c, c.needs_rollback) for c in connections.all(initialized_only=True) if c.in_atomic_block]
+    yield
+    for connection, needs_rollback in open_transactions:
+        connection.needs_rollback = needs_rollback
