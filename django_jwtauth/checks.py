@@ -1,0 +1,275 @@
+"""System checks: one id a mistake, each with what to write."""
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
+from rest_framework.settings import api_settings
+
+from . import issuers
+from .conf import DEFAULT_ISSUER, find_problems, get_config, is_count
+from .encoding import encode_id, new_id
+from .key_material import UnusableKeyError
+from .keys import FROM_SECRET_KEY, load_keys
+from .models import Session, write_alias
+from .throttling import FailedRefreshThrottle, LoginAccountThrottle, LoginThrottle, RefreshThrottle
+from .tokens import MAXIMUM_LENGTH, get_codec
+
+TOKEN_BUDGET = 1024
+"""Bytes of a plain access token over which a warning is due: it travels with every request."""
+SIZE_HINT = "Sign with ES256 or EdDSA rather than with a long RSA key, or shorten ISSUER, AUDIENCE and KID."
+NO_DATABASE = "django.db.backends.dummy"
+"""What Django makes of ``DATABASES = {}``."""
+OTHERS = stat.S_IROTH | stat.S_IWOTH
+STRAY_SETTINGS = ("JWT_AUTH", "SIMPLE_JWT", "JWT_AUTHENTICATION", "DJANGO_JWTAUTH")
+
+
+def register() -> None:
+    """Register all checks with Django."""
+    for check in (
+        *(check_settings, check_keys, check_trusted_issuers, check_denylist),
+        *(check_token_size, check_user_model, check_stray_settings, check_throttles),
+    ):
+        checks.register(check, checks.Tags.security)
+    for check in (check_issuer_is_own, check_throttle_cache):
+        checks.register(check, checks.Tags.security, deploy=True)
+
+
+def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Every mistake that the JWTAUTH dict shows by itself."""
+    problems = find_problems(getattr(settings, "JWTAUTH", {}))
+    return [checks.Error(problem.message, hint=problem.hint, id=problem.id) for problem in problems]
+
+
+def check_keys(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Every key can be loaded, is strong enough, suits its algorithm and is kept to oneself; one of them can sign."""
+    if find_problems(getattr(settings, "JWTAUTH", {})):
+        return []  # another check says what is wrong
+    errors: list[checks.CheckMessage] = []
+    warnings: list[checks.CheckMessage] = []
+    places: dict[str, str] = {}
+    can_sign = False
+    for position, entry in enumerate(get_config().signing_keys or [FROM_SECRET_KEY]):
+        place = f"JWTAUTH['SIGNING_KEYS'][{position}]"
+        try:
+            keys = load_keys(entry)
+        except UnusableKeyError as error:
+            errors.append(_unusable(entry, place, str(error)))
+            continue
+        warnings += _exposed(entry, place)
+        twins = {places[key.kid] for key in keys if key.kid in places}
+        errors += [
+            checks.Error(f"{place} has the KID of {twin}.", hint="Give each key a KID of its own.", id="jwtauth.E021")
+            for twin in twins
+        ]
+        places |= {key.kid: place for key in keys}
+        can_sign = can_sign or any(key.signing_key is not None for key in keys)
+    if not errors and not can_sign:
+        errors = [
+            checks.Error(
+                "JWTAUTH['SIGNING_KEYS'] has no key that can sign.",
+                hint="Write a key with PRIVATE_KEY or SECRET. `manage.py jwtauth_generate_key` makes one.",
+                id="jwtauth.E022",
+            )
+        ]
+    return errors or warnings
+
+
+def _unusable(entry: Any, place: str, hint: str) -> checks.CheckMessage:
+    if entry == FROM_SECRET_KEY:
+        return checks.Error("No key can be derived from SECRET_KEY.", hint=hint, id="jwtauth.E024")
+    return checks.Error(f"{place} cannot be used.", hint=hint, id="jwtauth.E020")
+
+
+def _exposed(entry: Any, place: str) -> list[checks.CheckMessage]:
+    path = entry.get("PRIVATE_KEY") if isinstance(entry, Mapping) else None
+    # Elsewhere these bits say nothing.
+    if not isinstance(path, Path) or os.name != "posix" or not path.stat().st_mode & OTHERS:
+        return []
+    return [
+        checks.Warning(
+            f"{place}: every user of this machine can read or replace the file {path}.",
+            hint=f"Give it to the user whom the site runs as: chown, and chmod 600 {path}",
+            id="jwtauth.W007",
+        )
+    ]
+
+
+def check_trusted_issuers(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Every entry of TRUSTED_ISSUERS says whose tokens are accepted for whom; its keys can be loaded."""
+    if find_problems(getattr(settings, "JWTAUTH", {})):
+        return []  # another check says what is wrong
+    problems = issuers.find_problems(get_config())
+    if problems:
+        return [checks.Error(problem.message, hint=problem.hint, id=problem.id) for problem in problems]
+    try:
+        trusted = issuers.trusted_issuers()
+    except ImproperlyConfigured as error:
+        return [
+            checks.Error(
+                "JWTAUTH['TRUSTED_ISSUERS'] has a key that cannot be used.", hint=str(error), id="jwtauth.E028"
+            )
+        ]
+    return [
+        checks.Warning(
+            f"JWTAUTH['TRUSTED_ISSUERS'][{iss!r}] accepts tokens that are not marked as access tokens.",
+            hint="An ID token whose audience is the same would be taken for an access token (RFC 8725 section 3.12). "
+            "Have the issuer write the header typ at+jwt and leave TYP out, or write REQUIRED_CLAIMS that only "
+            'its access tokens have, such as {"token_use": "access"}.',
+            id="jwtauth.W005",
+        )
+        for iss, issuer in trusted.items()
+        if issuer.is_confusable
+    ]
+
+
+def check_denylist(**kwargs: Any) -> list[checks.CheckMessage]:
+    """There is a denylist where there is a database, and only there."""
+    if find_problems(getattr(settings, "JWTAUTH", {})):
+        return []  # another check says what is wrong
+    has_database = connections.settings[write_alias()]["ENGINE"] != NO_DATABASE
+    has_denylist = get_config().denylist_interval is not None
+    if has_denylist and not has_database:
+        return [
+            checks.Error(
+                "There is no database to read the denylist from.",
+                hint='Write "DENYLIST_INTERVAL": None into JWTAUTH if this service only verifies tokens. It then '
+                "accepts an access token until it expires, revoked or not. Otherwise write DATABASES.",
+                id="jwtauth.E029",
+            )
+        ]
+    if has_database and not has_denylist:
+        return [
+            checks.Warning(
+                "The denylist is not read: access tokens are accepted until they expire, revoked or not.",
+                hint="Leave DENYLIST_INTERVAL out, or silence this where the database is not the one of the issuer.",
+                id="jwtauth.W006",
+            )
+        ]
+    return []
+
+
+def check_token_size(**kwargs: Any) -> list[checks.CheckMessage]:
+    """A plain access token is small enough to travel with every request."""
+    try:
+        config, codec = get_config(), get_codec()
+    except ImproperlyConfigured:
+        return []  # another check says what is wrong
+    if codec.rings[config.issuer].signing_key is None:
+        return []  # so does another here
+    plain = {"iss": config.issuer, "sub": "1", "aud": config.audiences, "exp": 10**10, "iat": 10**10}
+    try:
+        size = len(codec.encode(plain | {"jti": encode_id(new_id()), "sid": encode_id(new_id())}))
+    except ValueError:
+        return [
+            checks.Error(
+                f"An access token has over {MAXIMUM_LENGTH} bytes even without claims of your own, "
+                "and would not be read.",
+                hint=SIZE_HINT,
+                id="jwtauth.E023",
+            )
+        ]
+    if size <= TOKEN_BUDGET:
+        return []
+    return [
+        checks.Warning(
+            f"An access token has {size} bytes even without claims of your own; {TOKEN_BUDGET} are enough.",
+            hint=SIZE_HINT,
+            id="jwtauth.W003",
+        )
+    ]
+
+
+def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Users and sessions are in one database: they are read together and refer to each other."""
+    if router.db_for_write(get_user_model()) == router.db_for_write(Session):
+        return []
+    return [
+        checks.Error(
+            "The user model and the tables of jwtauth are in different databases.",
+            hint="Route the app label 'jwtauth' to the database of the user model in DATABASE_ROUTERS.",
+            id="jwtauth.E019",
+        )
+    ]
+
+
+def check_stray_settings(**kwargs: Any) -> list[checks.CheckMessage]:
+    """No settings of another package, or misspelt ones, which would do nothing here."""
+    return [
+        checks.Warning(
+            f"The setting {name} is not read by django_jwtauth.",
+            hint="Write JWTAUTH = {…}; remove the other one when nothing else reads it.",
+            id="jwtauth.W001",
+        )
+        for name in STRAY_SETTINGS
+        if hasattr(settings, name)
+    ]
+
+
+def check_throttles(**kwargs: Any) -> list[checks.CheckMessage]:
+    """What the settings of the REST framework say about proxies and rates can be used at a login."""
+    errors: list[checks.CheckMessage] = []
+    proxies = api_settings.NUM_PROXIES
+    if not (proxies is None or is_count(proxies)):
+        errors.append(
+            checks.Error(
+                "REST_FRAMEWORK['NUM_PROXIES'] is not usable.",
+                hint="Write how many proxies there are before the site, a whole number such as 1, or leave it out.",
+                id="jwtauth.E030",
+            )
+        )
+    for throttle in (LoginThrottle, LoginAccountThrottle, FailedRefreshThrottle, RefreshThrottle):
+        try:
+            throttle()
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError):  # what the REST framework makes of it
+            errors.append(
+                checks.Error(
+                    f"REST_FRAMEWORK['DEFAULT_THROTTLE_RATES'][{throttle.scope!r}] is not usable.",
+                    hint=f"Write a rate such as {throttle.default_rate!r}, or None to switch it off.",
+                    id="jwtauth.E031",
+                )
+            )
+    return errors
+
+
+def check_issuer_is_own(**kwargs: Any) -> list[checks.CheckMessage]:
+    """In production the issuer names this service and no other."""
+    if _usable_config_value("issuer") != DEFAULT_ISSUER:
+        return []
+    return [
+        checks.Warning(
+            f"JWTAUTH['ISSUER'] is the default, {DEFAULT_ISSUER!r}.",
+            hint='Write "ISSUER": the name or URL of this service. Two services that share a secret and an issuer '
+            "accept each other's tokens.",
+            id="jwtauth.W002",
+        )
+    ]
+
+
+def check_throttle_cache(**kwargs: Any) -> list[checks.CheckMessage]:
+    """In production all processes count attempts together."""
+    backend = settings.CACHES.get("default", {}).get("BACKEND", "")
+    if not backend.endswith((".LocMemCache", ".DummyCache")):
+        return []
+    return [
+        checks.Warning(
+            "Failed logins are counted in each process apart, because the default cache is not shared.",
+            hint="Write a shared cache into CACHES, such as django.core.cache.backends.redis.RedisCache, "
+            "or silence this where the server before the site limits attempts.",
+            id="jwtauth.W004",
+        )
+    ]
+
+
+def _usable_config_value(name: str) -> Any:
+    try:
+        return getattr(get_config(), name)
+    except ImproperlyConfigured:
+        return None
