@@ -1,0 +1,82 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core.cache import cache
+from rest_framework.test import APIClient
+
+from django_jwtauth import sessions
+from django_jwtauth.denylist import denylist
+from django_jwtauth.sessions import TokenPair
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process() -> Iterator[None]:
+    """Start every test as a process does: no denylist loaded, no attempt counted."""
+    denylist.clear()
+    cache.clear()
+    yield
+    denylist.clear()
+
+
+@pytest.fixture
+def user(db: None) -> Any:
+    return get_user_model().objects.create_user("alice", password="correct horse")
+
+
+@pytest.fixture
+def other_user(db: None) -> Any:
+    return get_user_model().objects.create_user("bob", password="battery staple")
+
+
+@pytest.fixture
+def proxy_user() -> Any:
+    """Return a proxy model of the user model."""
+    return apps.get_model("people", "Person")
+
+
+@pytest.fixture
+def pair(user: Any) -> TokenPair:
+    return sessions.start(user)
+
+
+@pytest.fixture
+def client() -> APIClient:
+    return APIClient()
+
+
+@pytest.fixture
+def bearer() -> Callable[[str], APIClient]:
+    """Return a client that sends this access token."""
+
+    def make(access_token: str) -> APIClient:
+        client = APIClient()
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {access_token}")
+        return client
+
+    return make
+
+
+@pytest.fixture
+def jwtauth(settings: Any) -> Callable[..., None]:
+    """Return a function that changes single keys of the ``JWTAUTH`` setting."""
+
+    def change(**changes: Any) -> None:
+        settings.JWTAUTH = {**settings.JWTAUTH, **changes}
+
+    return change
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Nothing is logged: there would be as many records as there are examples, and pytest would keep them all."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)

@@ -1,0 +1,1 @@
+"""An app with a proxy of the user model."""

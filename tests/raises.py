@@ -1,0 +1,3 @@
+"""A module that cannot be imported, named where a setting takes a dotted path."""
+
+raise RuntimeError

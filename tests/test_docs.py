@@ -1,0 +1,66 @@
+"""The pages of the repository and of docs/: their links lead somewhere, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+
+import pytest
+from django.core.management import get_commands
+
+from django_jwtauth.management.commands.jwtauth_inspect import STAGES
+from django_jwtauth.views import JWKS_MAX_AGE
+from tests import readme
+from tests.servers import EXAMPLE
+
+PATHS = {page.name: page for page in readme.PAGES}
+PAGES = {name: path.read_text() for name, path in PATHS.items()}
+
+
+def anchors(text: str) -> set[str]:
+    titles = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def first_cells(text: str, title: str) -> list[str]:
+    """The first column of the table below a header row that begins so."""
+    (body,) = re.findall(rf"^\| {re.escape(title)} \|.*\n\| -.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [row.split("|")[1].strip().strip("`") for row in body.splitlines()]
+
+
+@pytest.mark.parametrize("name", PAGES)
+class TestPages:
+    def test_every_link_leads_somewhere(self, name: str) -> None:
+        for target in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[name]):
+            path, _, anchor = target.partition("#")
+            page = PATHS[name].parent / (path or name)
+            assert page.is_file(), target
+            assert not anchor or anchor in anchors(page.read_text()), target
+
+    def test_every_command_exists(self, name: str) -> None:
+        assert set(re.findall(r"manage\.py (\w+)", PAGES[name])) <= get_commands().keys()
+
+    def test_every_dotted_name_exists(self, name: str) -> None:
+        for dotted in set(re.findall(r"\bdjango_jwtauth(?:\.\w+)+", PAGES[name])):
+            package, *rest = dotted.split(".")
+            found = import_module(package)
+            for part in rest:
+                found = getattr(found, part, None) or import_module(f"{found.__name__}.{part}")
+
+
+def test_the_stages_are_those_of_the_command() -> None:
+    assert first_cells(PAGES["keys.md"], "stage") == list(STAGES)
+
+
+def test_the_variables_of_the_gateway_are_those_of_its_configuration() -> None:
+    configuration = (EXAMPLE / "gateway" / "haproxy.cfg").read_text()
+    read = set(re.findall(r"\$\{(\w+)", configuration)) | set(re.findall(r"defined\((\w+)\)", configuration))
+    written = {name for cell in first_cells(PAGES["gateway.md"], "variable") for name in re.findall(r"\w+", cell)}
+    assert written == read
+    defaults = dict(re.findall(r"\$\{(\w+)-([^}]+)\}", configuration))
+    for name, default in defaults.items():
+        assert f"| `{name}` | `{default}` |" in PAGES["gateway.md"]
+
+
+def test_five_minutes_are_what_the_view_says() -> None:
+    assert JWKS_MAX_AGE == 5 * 60

@@ -1,0 +1,73 @@
+"""What MariaDB does differently."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from http import HTTPStatus
+
+import pytest
+from django.db import connection
+from django.db.models import CharField
+from django.db.models.lookups import Exact
+from django.utils import timezone
+
+from django_jwtauth import sessions
+from django_jwtauth.errors import ReusedTokenError
+from django_jwtauth.models import Session
+
+pytestmark = pytest.mark.skipif(connection.vendor != "mysql", reason="asks MariaDB")
+
+AN_HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def _elsewhere(db):
+    """Let the server live in another time zone than Django's."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET time_zone = '-09:30'")
+        yield
+        cursor.execute("SET time_zone = DEFAULT")
+
+
+@pytest.mark.usefixtures("_elsewhere")
+@pytest.mark.parametrize("use_tz", [True, False])
+@pytest.mark.parametrize("time_zone", ["UTC", "Asia/Kolkata"])
+class TestTimeZone:
+    def test_what_it_stores_is_true_whatever_the_time_zone_of_the_server(self, user, settings, use_tz, time_zone):
+        settings.USE_TZ, settings.TIME_ZONE = use_tz, time_zone
+        refreshed = sessions.refresh(sessions.start(user).refresh_token).session
+        stored = Session.objects.get(pk=refreshed.pk)
+        assert abs(stored.created_at - timezone.now()) < AN_HOUR
+        assert abs(stored.refreshed_at - timezone.now()) < AN_HOUR
+
+    def test_a_retry_is_told_from_reuse_whatever_the_time_zone_of_the_server(self, pair, settings, use_tz, time_zone):
+        settings.USE_TZ, settings.TIME_ZONE = use_tz, time_zone
+        successor = sessions.refresh(pair.refresh_token)
+        assert sessions.refresh(pair.refresh_token).refresh_token == successor.refresh_token
+        Session.objects.update(refreshed_at=timezone.now() - timedelta(seconds=11))
+        with pytest.raises(ReusedTokenError):
+            sessions.refresh(pair.refresh_token)
+
+
+class TestCharacters:
+    @pytest.fixture
+    def _in_latin1(self, monkeypatch):
+        """Compare names as a column does that has the character set of an old database."""
+        lookup = CharField.get_lookup
+
+        class InLatin1(Exact):
+            def process_lhs(self, compiler, connection, lhs=None):
+                sql, parameters = super().process_lhs(compiler, connection, lhs)
+                return f"CONVERT({sql} USING latin1) COLLATE latin1_swedish_ci", parameters
+
+        monkeypatch.setattr(
+            CharField, "get_lookup", lambda self, name: InLatin1 if name == "exact" else lookup(self, name)
+        )
+
+    @pytest.mark.usefixtures("_in_latin1")
+    @pytest.mark.parametrize("name", ["\U0001f600", "\u0416", "bob"])
+    def test_a_name_that_the_column_cannot_hold_is_nobodys(self, user, client, name):
+        answer = client.post("/auth/token/", {"username": name, "password": "x"}, format="json")
+        assert (answer.status_code, answer.json()["code"]) == (HTTPStatus.UNAUTHORIZED, "invalid_credentials")
+        answer = client.post("/auth/token/", {"username": "alice", "password": "correct horse"}, format="json")
+        assert answer.status_code == HTTPStatus.OK

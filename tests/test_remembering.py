@@ -1,0 +1,153 @@
+"""What is remembered of a token changes how long a verdict takes, never the verdict."""
+
+from __future__ import annotations
+
+import gc
+import random
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_jwtauth.clock import Moment
+from django_jwtauth.denylist import Denylist
+from django_jwtauth.encoding import encode_id, new_id
+from django_jwtauth.errors import JWTAuthError
+from django_jwtauth.keys import KeyRing
+from django_jwtauth.listing import NOTHING_SEEN, Listing
+from django_jwtauth.tokens import TokenCodec, check_current
+from tests import keys
+from tests.fuzzing import examples
+
+RINGS = [KeyRing([keys.key(*one) for one in ring]) for ring in (
+    [("HS256",), ("ES256",)],
+    [("ES256",), ("HS256",)],
+    [("ES256",), ("EdDSA",)],
+    [("ES256", "second"), ("HS256", "second")],
+    [("EdDSA",)],
+)]  # fmt: skip
+
+
+class World:
+    """What a verdict depends on: keys, the clock, settings, the denylist."""
+
+    def __init__(self, choose: random.Random) -> None:
+        self.choose = choose
+        self.rings: dict[str, KeyRing] = {keys.ISSUER: RINGS[0]}
+        self.now = float(keys.NOW)
+        self.leeway, self.audiences = 5.0, frozenset({keys.AUDIENCE})
+        self.denylist = Denylist()
+        self.tokens: list[str] = ["", "a.b.c"]
+
+    def change(self) -> None:
+        self.choose.choice(
+            [self.issue, self.issue, self.tamper, self.pass_time, self.rotate, self.revoke, self.configure]
+        )()
+
+    def issue(self) -> None:
+        if keys.ISSUER in self.rings:
+            changes = {
+                "exp": int(self.now) + self.choose.choice([-10, 0, 3, 60, 600]),
+                "iat": int(self.now) + self.choose.choice([-10, 0, 60]),
+                "aud": self.choose.choice([keys.AUDIENCE, "others", [keys.AUDIENCE, "others"]]),
+                "jti": encode_id(new_id()),
+                "sid": encode_id(new_id()),
+            }
+            codec = TokenCodec(self.rings)
+            self.tokens.append(codec.encode(keys.claims(**changes)))
+
+    def tamper(self) -> None:
+        token = self.choose.choice(self.tokens)
+        at = self.choose.randrange(len(token) + 1)
+        self.tokens.append(token[:at] + self.choose.choice(["A", "", "=", "."]) + token[at + 1 :])
+
+    def pass_time(self) -> None:
+        self.now += self.choose.choice([-60, 0.5, 3, 10, 300])
+
+    def rotate(self) -> None:
+        if self.choose.random() < 0.2:
+            self.rings.pop(keys.ISSUER, None)
+        else:
+            self.rings[keys.ISSUER] = self.choose.choice(RINGS)
+
+    def revoke(self) -> None:
+        try:
+            claims = TokenCodec(self.rings).decode(self.choose.choice(self.tokens))
+        except JWTAuthError:
+            return
+        begun = Moment.now()
+        denied = {self.choose.choice([claims.sid, claims.jti])}
+        self.denylist._publish(Listing(self.denylist._snapshot.denied | denied, begun, begun, NOTHING_SEEN))
+
+    def configure(self) -> None:
+        self.leeway = self.choose.choice([0.0, 5.0, 120.0])
+        self.audiences = frozenset(self.choose.choice([[keys.AUDIENCE], ["others"], ["nobody"]]))
+
+    def verdict(self, codec: TokenCodec, token: str) -> Any:
+        try:
+            claims = codec.decode(token)
+            check_current(claims, self.audiences, self.now, self.leeway)
+            self.denylist.check(claims)
+        except JWTAuthError as error:
+            return error.code
+        return claims
+
+
+def test_the_verdict_is_the_same_with_and_without_it_for_every_token_at_every_moment(jwtauth: Any) -> None:
+    seen: set[str] = set()
+
+    @examples(12)
+    @given(st.randoms(use_true_random=True))
+    def check(choose: random.Random) -> None:
+        world = World(choose)
+        world.denylist._publish(Listing(frozenset(), Moment.now(), Moment.now(), NOTHING_SEEN))
+        remembering, small, plain = (TokenCodec(world.rings, size) for size in (4096, 8, 0))
+        for _ in range(120):
+            world.change()
+            for token in world.tokens:
+                expected = world.verdict(plain, token)
+                assert world.verdict(remembering, token) == expected
+                assert world.verdict(small, token) == expected
+                seen.add(expected if isinstance(expected, str) else "accepted")
+        assert len(remembering._cache) >= len(small._cache)
+
+    check()
+    assert {"accepted", "token_invalid", "token_expired", "token_revoked"} <= seen
+
+
+@pytest.mark.parametrize("algorithm", keys.FAST)
+def test_a_remembered_token_takes_at_most_600_bytes_beside_its_text(algorithm: str) -> None:
+    codec = keys.codec(keys.key(algorithm), cache_size=8192)
+    ids = [{"jti": encode_id(new_id()), "sid": encode_id(new_id()), "sub": str(n)} for n in range(2000)]
+    tokens = [codec.encode(keys.claims(**one)) for one in ids]
+    codec.decode(tokens.pop())
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for token in tokens:
+            codec.decode(token)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / len(tokens) <= 600
+
+
+def test_a_flood_of_valid_tokens_fills_it_to_its_bound_and_no_further() -> None:
+    codec = keys.codec(keys.key("HS256"), cache_size=100)
+    for number in range(1000):
+        codec.decode(codec.encode(keys.claims(sub=str(number))))
+        assert len(codec._cache) <= 100
+
+
+def test_a_flood_of_refused_tokens_is_not_remembered() -> None:
+    codec = keys.codec(keys.key("HS256"), cache_size=100)
+    other = keys.codec(keys.key("HS256", "second"))
+    for number in range(300):
+        for token in (f"{number}.b.c", other.encode(keys.claims(sub=str(number)))):
+            with pytest.raises(JWTAuthError):
+                codec.decode(token)
+    assert len(codec._cache) == len(codec._headers) == 0

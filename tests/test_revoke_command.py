@@ -1,0 +1,201 @@
+"""``manage.py jwtauth_revoke``."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from django_jwtauth import sessions
+from django_jwtauth.denylist import denylist
+from django_jwtauth.encoding import decode_id, encode_id, new_id
+from django_jwtauth.errors import RevokedTokenError
+from django_jwtauth.management.commands import jwtauth_revoke
+from django_jwtauth.models import DenylistEntry, Session
+
+
+@pytest.fixture
+def revoke(monkeypatch):
+    """Run the command; what is typed is read from ``typed``."""
+
+    def run(*arguments, typed=""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        output = io.StringIO()
+        call_command("jwtauth_revoke", *arguments, stdout=output)
+        return output.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def logins(user, other_user):
+    """Two sessions of one user, one of another."""
+    return [sessions.start(owner) for owner in (user, user, other_user)]
+
+
+def ended():
+    return {session.sid for session in Session.objects.exclude(revoked_at=None)}
+
+
+def sids(*pairs):
+    return {pair.session.sid for pair in pairs}
+
+
+def test_it_ends_the_sessions_of_a_user_and_says_how_many_and_when(revoke, logins):
+    told = revoke("--user=alice", "--no-input")
+    assert told == "Revoked 2 sessions. Access tokens are refused everywhere within 5 s.\n"
+    assert ended() == sids(*logins[:2])
+    with pytest.raises(RevokedTokenError):
+        sessions.verify(logins[0].access_token)
+    assert sessions.verify(logins[2].access_token)
+
+
+@pytest.mark.parametrize("spell", [str, lambda sid: str(decode_id(sid))])
+def test_one_session_by_its_id(revoke, logins, spell):
+    assert "Revoked 1 session." in revoke("--session", spell(logins[1].session.sid), "--no-input")
+    assert ended() == sids(logins[1])
+
+
+@pytest.mark.parametrize("name", ["access_token", "refresh_token"])
+def test_the_session_of_a_token(revoke, logins, name):
+    revoke(f"--token={getattr(logins[1], name)}", "--no-input")
+    assert ended() == sids(logins[1])
+
+
+def test_the_session_of_a_token_from_standard_input(revoke, logins):
+    revoke("--token=-", "--no-input", typed=f"{logins[1].refresh_token}\n")
+    assert ended() == sids(logins[1])
+
+
+def test_a_token_typed_at_a_terminal_is_not_shown(logins, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("getpass.getpass", lambda prompt: logins[0].refresh_token)
+    assert jwtauth_revoke.find_session("-") == logins[0].session
+
+
+def test_those_that_logged_in_longer_ago(revoke, logins):
+    Session.objects.filter(pk=logins[0].session.pk).update(created_at=timezone.now() - timedelta(days=31))
+    assert "No session" in revoke("--older-than=32d", "--no-input")
+    assert "No session" in revoke("--older-than=30d", "--user=bob", "--no-input")
+    revoke("--older-than=30d", "--no-input")
+    assert ended() == sids(logins[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("90s", {"seconds": 90}),
+        ("5m", {"minutes": 5}),
+        ("12h", {"hours": 12}),
+        ("30d", {"days": 30}),
+        ("2w", {"weeks": 2}),
+    ],
+)
+def test_ages_are_a_number_and_a_unit(text, meant):
+    assert jwtauth_revoke.duration(text) == timedelta(**meant)
+
+
+@pytest.mark.parametrize("text", ["", "5", "d", "5y", "-5d", "5 d", "1.5h", "9999999d", "\u0665d"])
+def test_other_ages_are_refused(revoke, logins, text):
+    with pytest.raises(CommandError, match="write a number and one of s, m, h, d, w"):
+        revoke(f"--older-than={text}", "--no-input")
+    assert not ended()
+
+
+def test_all(revoke, logins):
+    assert "Revoked 3 sessions." in revoke("--all", "--no-input")
+    assert ended() == sids(*logins)
+
+
+def test_where_there_is_no_denylist_it_says_what_that_means(revoke, logins, jwtauth):
+    jwtauth(DENYLIST_INTERVAL=None)
+    assert "live until they expire" in revoke("--all", "--no-input")
+
+
+def test_it_asks_before_and_does_nothing_without_a_yes(revoke, logins, capsys):
+    with pytest.raises(CommandError, match="Nothing was revoked"):
+        revoke("--all", typed="y\n")
+    assert not ended()
+    revoke("--all", typed="yes\n")
+    assert "Revoke 3 sessions? Type yes to go on: " in capsys.readouterr().out
+    assert ended() == sids(*logins)
+
+
+def test_where_nobody_can_be_asked_it_says_so(revoke, logins):
+    with pytest.raises(CommandError, match="add --no-input"):
+        revoke("--token=-", typed=logins[0].refresh_token)
+    assert not ended()
+
+
+def test_a_dry_run_ends_nothing(revoke, logins):
+    assert revoke("--user=alice", "--dry-run") == "Would revoke 2 sessions.\n"
+    assert not ended()
+
+
+def test_the_reason_is_noted(revoke, logins):
+    revoke("--all", "--no-input")
+    assert {session.revoke_reason for session in Session.objects.all()} == {"admin"}
+
+
+def test_another_reason_is_noted(revoke, logins):
+    revoke("--all", "--no-input", "--reason=inactive")
+    assert {session.revoke_reason for session in Session.objects.all()} == {"inactive"}
+    assert {entry.reason for entry in DenylistEntry.objects.all()} == {"inactive"}
+
+
+def test_another_run_finds_nothing_live_and_denies_what_a_restored_backup_may_have_lost(revoke, logins):
+    revoke("--all", "--no-input")
+    DenylistEntry.objects.all().delete()
+    denylist.clear()
+    assert "Revoked 0 sessions." in revoke("--all", "--no-input")
+    assert {str(entry) for entry in DenylistEntry.objects.all()} == sids(*logins)
+
+
+def test_what_has_expired_is_left_alone(revoke, logins):
+    past = timezone.now() - timedelta(days=1)
+    Session.objects.update(expires_at=past, access_expires_at=past)
+    assert revoke("--all", "--no-input") == "No session is left to revoke.\n"
+
+
+def test_it_goes_in_batches_and_says_how_far_it_is(revoke, user, monkeypatch):
+    monkeypatch.setattr(jwtauth_revoke, "BATCH", 2)
+    pairs = [sessions.start(user) for _ in range(5)]
+    told = revoke("--all", "--no-input").splitlines()
+    assert told[:-1] == ["2 of 5 so far.", "4 of 5 so far.", "5 of 5 so far."]
+    assert ended() == sids(*pairs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Say which"),
+        (["--user=nobody"], "There is no user with the username 'nobody'"),
+        (["--user="], "Say which"),
+        (["--session=x"], "--session is no id"),
+        (["--session=00000000-0000-0000-0000-000000000000"], "--session is no id"),
+        (["--token=a.b.c"], "This is no refresh token"),
+        (["--token=jrt_x"], "This is no refresh token"),
+        (["--all", "--reason=x"], "invalid choice"),
+    ],
+)
+def test_mistakes_are_told_and_end_nothing(revoke, logins, arguments, message):
+    with pytest.raises(CommandError, match=message):
+        revoke(*arguments, "--no-input")
+    assert not ended()
+
+
+def test_a_session_that_is_not_there_is_no_mistake(revoke, db):
+    assert "No session" in revoke(f"--session={encode_id(new_id())}", "--no-input")
+
+
+def test_a_refused_token_is_not_repeated(revoke, db):
+    with pytest.raises(CommandError) as refused:
+        revoke("--token=jrt_secret", "--no-input")
+    assert "secret" not in str(refused.value)

@@ -1,0 +1,749 @@
+"""start, verify, refresh, revoke, revoke_all: what they promise, called from Python."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from contextlib import nullcontext
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_in
+from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError, OperationalError, connection
+from django.test import RequestFactory
+from django.utils import timezone
+
+from django_jwtauth import refresh_tokens, sessions, signals
+from django_jwtauth.denylist import denylist
+from django_jwtauth.encoding import new_id
+from django_jwtauth.errors import (
+    CredentialsError,
+    ExpiredTokenError,
+    InvalidTokenError,
+    ReusedTokenError,
+    RevokedTokenError,
+    UnavailableError,
+)
+from django_jwtauth.models import DenylistEntry, Reason, Session
+from tests.ageing import age
+from tests.statements import failing, statements
+
+
+def claims_of(access_token):
+    payload = access_token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+
+
+def lost_race(code, attribute="sqlstate"):
+    """Return the error by which Django tells that a driver was told of a lost race."""
+    cause = Exception(code, "what the server says beside it")
+    setattr(cause, attribute, code)
+    error = OperationalError()
+    error.__cause__ = cause
+    return error
+
+
+@pytest.fixture
+def received(request):
+    """Return a function that connects to a signal and gives the list of what it received."""
+
+    def listen(signal):
+        calls = []
+
+        def receiver(sender, **arguments):
+            calls.append(arguments)
+
+        signal.connect(receiver, weak=False)
+        request.addfinalizer(lambda: signal.disconnect(receiver))
+        return calls
+
+    return listen
+
+
+def hook_with_scope(user, session, request):
+    return {"scope": "read write", "team": {"ids": [1, 2]}, "agent": request and request.META["HTTP_USER_AGENT"]}
+
+
+class TestStart:
+    def test_a_token_pair_tells_how_long_it_is_good(self, user):
+        pair = sessions.start(user)
+        claims = claims_of(pair.access_token)
+        assert pair.token_type == "Bearer"
+        assert pair.expires_in == claims["exp"] - claims["iat"] == 600
+        assert pair.refresh_expires_in == 14 * 24 * 3600
+
+    def test_the_access_token_names_user_session_issuer_and_audience(self, user):
+        pair = sessions.start(user)
+        claims = claims_of(pair.access_token)
+        assert set(claims) == {"iss", "sub", "aud", "exp", "iat", "jti", "sid"}
+        assert claims["sub"] == str(user.pk)
+        assert claims["sid"] == pair.session.sid
+        assert claims["iss"] == claims["aud"] == "django-jwtauth"
+
+    def test_all_audiences_are_written(self, user, jwtauth):
+        jwtauth(AUDIENCE=["web", "mobile"])
+        assert claims_of(sessions.start(user).access_token)["aud"] == ["web", "mobile"]
+
+    def test_the_row_holds_no_token(self, pair):
+        row = Session.objects.values().get()
+        text = " ".join(map(str, row.values()))
+        assert pair.refresh_token not in text
+        assert pair.access_token not in text
+        for value in row.values():
+            with pytest.raises(InvalidTokenError):
+                sessions.refresh(str(value))
+
+    def test_a_session_lives_as_long_as_the_settings_say(self, user, jwtauth):
+        jwtauth(REFRESH_TOKEN_LIFETIME=timedelta(days=2), SESSION_LIFETIME=timedelta(days=5))
+        session = sessions.start(user).session
+        assert session.expires_at - session.created_at == timedelta(days=2)
+        assert session.ends_at - session.created_at == timedelta(days=5)
+
+    def test_a_lifetime_of_its_own_replaces_the_session_lifetime(self, user):
+        pair = sessions.start(user, lifetime=timedelta(hours=1))
+        assert pair.refresh_expires_in == 3600
+        assert pair.session.ends_at - pair.session.created_at == timedelta(hours=1)
+
+    def test_no_access_token_outlives_its_session(self, user):
+        pair = sessions.start(user, lifetime=timedelta(seconds=30))
+        assert pair.expires_in <= 30
+        assert claims_of(pair.access_token)["exp"] <= pair.session.ends_at.timestamp()
+
+    def test_the_row_covers_the_access_token(self, pair):
+        session = Session.objects.get()
+        assert session.access_expires_at.timestamp() == claims_of(pair.access_token)["exp"]
+
+    def test_client_and_address_are_recorded(self, user):
+        request = RequestFactory().post("/", headers={"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0"})
+        sessions.start(user, request)
+        session = Session.objects.get()
+        assert (session.ip_address, session.user_agent) == ("127.0.0.1", "Firefox on Linux")
+
+    def test_no_client_is_recorded_when_switched_off(self, user, jwtauth):
+        jwtauth(RECORD_CLIENT=False)
+        sessions.start(user, RequestFactory().post("/", headers={"user-agent": "curl/8"}))
+        session = Session.objects.get()
+        assert (session.ip_address, session.user_agent) == (None, "")
+
+    def test_an_inactive_user_gets_no_session(self, user):
+        user.is_active = False
+        with pytest.raises(CredentialsError):
+            sessions.start(user)
+        assert not Session.objects.exists()
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_user_deleted_meanwhile_gets_no_session(self, transactional_db):
+        user = get_user_model().objects.create_user("ghost")
+        get_user_model().objects.filter(pk=user.pk).delete()
+        with pytest.raises((CredentialsError, IntegrityError)) as caught:
+            sessions.start(user)
+        assert caught.type is CredentialsError
+
+    def test_signals_are_sent_with_the_request(self, user, received, django_capture_on_commit_callbacks):
+        started, logged_in = received(signals.session_started), received(user_logged_in)
+        request = RequestFactory().post("/")
+        with django_capture_on_commit_callbacks(execute=True):
+            pair = sessions.start(user, request)
+            assert not started
+        assert [call["session"] for call in started] == [pair.session]
+        assert started[0]["request"] is logged_in[0]["request"] is request
+        user.refresh_from_db()
+        assert user.last_login is not None
+
+    def test_a_receiver_that_raises_changes_nothing(self, user, request, django_capture_on_commit_callbacks):
+        def receiver(**kwargs):
+            raise RuntimeError
+
+        for signal in (signals.session_started, user_logged_in):
+            signal.connect(receiver)
+            request.addfinalizer(lambda signal=signal: signal.disconnect(receiver))
+        with django_capture_on_commit_callbacks(execute=True):
+            pair = sessions.start(user)
+        assert sessions.verify(pair.access_token).sub == str(user.pk)
+
+    def test_over_the_cap_the_oldest_session_ends(self, user, other_user, jwtauth):
+        jwtauth(MAX_SESSIONS_PER_USER=2)
+        oldest, middle = sessions.start(user), sessions.start(user)
+        foreign = sessions.start(other_user)
+        age(oldest.session, timedelta(minutes=1))
+        newest = sessions.start(user)
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(oldest.access_token)
+        assert Session.objects.get(pk=oldest.session.pk).revoke_reason == Reason.LIMIT
+        for pair in (middle, newest, foreign):
+            assert sessions.verify(pair.access_token)
+
+
+class TestClaimsHook:
+    def test_its_claims_are_written_at_start_and_refresh(self, user, jwtauth):
+        jwtauth(CLAIMS=f"{__name__}.hook_with_scope")
+        request = RequestFactory().post("/", headers={"user-agent": "one"})
+        pair = sessions.start(user, request)
+        claims = sessions.verify(pair.access_token)
+        assert claims.scopes == {"read", "write"}
+        assert claims.extra == {"team": {"ids": (1, 2)}, "agent": "one"}
+        again = sessions.refresh(pair.refresh_token)
+        assert sessions.verify(again.access_token).extra["agent"] is None
+
+    def test_it_sees_user_and_session(self, user, jwtauth):
+        seen = []
+        jwtauth(CLAIMS=lambda *arguments: seen.append(arguments) or {})
+        pair = sessions.start(user)
+        assert seen == [(user, pair.session, None)]
+
+    @pytest.mark.parametrize("claim", ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "cnf"])
+    def test_a_claim_that_the_app_writes_is_refused_by_name_and_nothing_is_stored(self, user, jwtauth, claim):
+        jwtauth(CLAIMS=lambda user, session, request: {claim: "x"})
+        with pytest.raises(ImproperlyConfigured, match=f"'{claim}'"):
+            sessions.start(user)
+        assert not Session.objects.exists()
+
+    def test_a_scope_that_is_no_text_is_refused(self, user, jwtauth):
+        jwtauth(CLAIMS=lambda user, session, request: {"scope": ["read"]})
+        with pytest.raises(ImproperlyConfigured, match="read write"):
+            sessions.start(user)
+
+    @pytest.mark.parametrize(
+        "claims", [None, 1, [("a", 1)], {1: "x"}, {"a": {1, 2}}, {"a": float("nan")}, {"a": "\ud800"}]
+    )
+    def test_what_is_no_json_object_is_refused_and_nothing_is_stored(self, user, jwtauth, claims):
+        jwtauth(CLAIMS=lambda user, session, request: claims)
+        with pytest.raises(ImproperlyConfigured):
+            sessions.start(user)
+        assert not Session.objects.exists()
+
+    def test_a_refresh_that_fails_there_loses_nothing(self, pair, jwtauth):
+        jwtauth(CLAIMS=lambda user, session, request: {"sub": "x"})
+        with pytest.raises(ImproperlyConfigured):
+            sessions.refresh(pair.refresh_token)
+        jwtauth(CLAIMS=None)
+        assert sessions.refresh(pair.refresh_token).session.generation == 1
+
+
+class TestVerify:
+    def test_it_returns_the_claims(self, user, pair):
+        claims = sessions.verify(pair.access_token)
+        assert (claims.sub, claims.sid, claims.scope) == (str(user.pk), pair.session.sid, None)
+
+    def test_a_refresh_token_is_no_access_token(self, pair):
+        with pytest.raises(InvalidTokenError):
+            sessions.verify(pair.refresh_token)
+
+    @pytest.mark.parametrize("cache_size", [0, 4096])
+    def test_the_clock_is_asked_every_time(self, pair, jwtauth, monkeypatch, cache_size):
+        jwtauth(TOKEN_CACHE_SIZE=cache_size)
+        claims = sessions.verify(pair.access_token)
+        monkeypatch.setattr("time.time", lambda: claims.exp + 5)
+        with pytest.raises(ExpiredTokenError):
+            sessions.verify(pair.access_token)
+        monkeypatch.setattr("time.time", lambda: claims.exp + 4.9)
+        assert sessions.verify(pair.access_token)
+        monkeypatch.setattr("time.time", lambda: claims.iat - 5.1)
+        with pytest.raises(InvalidTokenError):
+            sessions.verify(pair.access_token)
+
+    @pytest.mark.parametrize("changes", [{"ISSUER": "other"}, {"AUDIENCE": "other"}, {"AUDIENCE": ["a", "b"]}])
+    def test_a_change_of_settings_takes_effect_on_remembered_tokens(self, pair, jwtauth, changes):
+        assert sessions.verify(pair.access_token)
+        jwtauth(**changes)
+        with pytest.raises(InvalidTokenError):
+            sessions.verify(pair.access_token)
+
+    def test_any_one_audience_of_ours_is_accepted(self, pair, jwtauth):
+        jwtauth(AUDIENCE=["x", "django-jwtauth"])
+        assert sessions.verify(pair.access_token)
+
+    def test_a_rotated_secret_key_verifies_as_a_fallback_and_is_refused_when_it_is_gone(self, pair, settings):
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "n" * 50, [settings.SECRET_KEY]
+        assert sessions.verify(pair.access_token)
+        settings.SECRET_KEY_FALLBACKS = []
+        with pytest.raises(InvalidTokenError):
+            sessions.verify(pair.access_token)
+
+
+class TestRefresh:
+    def test_it_rotates(self, pair):
+        second = sessions.refresh(pair.refresh_token)
+        assert second.refresh_token != pair.refresh_token
+        assert second.session == pair.session
+        assert Session.objects.get().generation == 1
+        assert sessions.verify(second.access_token).jti != sessions.verify(pair.access_token).jti
+
+    def test_the_predecessor_gets_the_identical_successor_within_the_leeway(self, pair):
+        second, retried = sessions.refresh(pair.refresh_token), sessions.refresh(pair.refresh_token)
+        assert retried.refresh_token == second.refresh_token
+        assert retried.access_token != second.access_token
+        assert Session.objects.get().generation == 1
+        assert sessions.refresh(retried.refresh_token)
+
+    def test_the_predecessor_after_the_leeway_is_reuse_and_ends_the_session(self, pair):
+        second = sessions.refresh(pair.refresh_token)
+        age(pair.session, timedelta(seconds=11))
+        with pytest.raises(ReusedTokenError):
+            sessions.refresh(pair.refresh_token)
+        with pytest.raises(RevokedTokenError):
+            sessions.refresh(second.refresh_token)
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(second.access_token)
+        assert Session.objects.get().revoke_reason == Reason.REUSE
+
+    def test_a_leeway_of_zero_allows_no_retry(self, pair, jwtauth):
+        jwtauth(REUSE_LEEWAY=timedelta(0))
+        sessions.refresh(pair.refresh_token)
+        with pytest.raises(ReusedTokenError):
+            sessions.refresh(pair.refresh_token)
+
+    def test_neither_does_it_where_the_clock_of_the_database_went_back(self, pair, jwtauth):
+        jwtauth(REUSE_LEEWAY=timedelta(0))
+        sessions.refresh(pair.refresh_token)
+        Session.objects.update(refreshed_at=timezone.now() + timedelta(hours=1))
+        with pytest.raises(ReusedTokenError):
+            sessions.refresh(pair.refresh_token)
+
+    def test_the_token_before_the_predecessor_is_reuse_even_within_the_leeway(self, pair):
+        sessions.refresh(sessions.refresh(pair.refresh_token).refresh_token)
+        with pytest.raises(ReusedTokenError):
+            sessions.refresh(pair.refresh_token)
+
+    def test_a_token_of_the_future_is_refused_and_ends_nothing(self, pair, caplog):
+        future = refresh_tokens.derive(pair.session.pk, 7, bytes(pair.session.nonce))
+        with caplog.at_level(logging.WARNING, "django_jwtauth"), pytest.raises(InvalidTokenError):
+            sessions.refresh(future)
+        assert pair.session.sid in caplog.text
+        assert future not in caplog.text
+        assert sessions.refresh(pair.refresh_token)
+
+    @pytest.mark.parametrize("guess", ["unknown session", "forged", "garbage"])
+    def test_what_is_not_genuine_ends_nothing(self, pair, guess):
+        token = {
+            "unknown session": refresh_tokens.derive(new_id(), 0, bytes(pair.session.nonce)),
+            "forged": refresh_tokens.derive(pair.session.pk, 0, b"x" * 16),
+            "garbage": "jrt_garbage",
+        }[guess]
+        with pytest.raises(InvalidTokenError):
+            sessions.refresh(token)
+        assert sessions.refresh(pair.refresh_token)
+
+    def test_an_access_token_is_no_refresh_token(self, pair):
+        with pytest.raises(InvalidTokenError):
+            sessions.refresh(pair.access_token)
+
+    def test_no_refresh_extends_a_session_past_its_end(self, user):
+        pair = sessions.start(user, lifetime=timedelta(days=15))
+        age(pair.session, timedelta(days=10))
+        second = sessions.refresh(pair.refresh_token)
+        assert second.refresh_expires_in <= 5 * 24 * 3600
+        assert Session.objects.get().expires_at == Session.objects.get().ends_at
+
+    def test_an_unused_session_expires(self, pair):
+        age(pair.session, timedelta(days=14))
+        with pytest.raises(ExpiredTokenError):
+            sessions.refresh(pair.refresh_token)
+
+    def test_a_retry_is_covered_by_the_row_as_well(self, pair):
+        sessions.refresh(pair.refresh_token)
+        Session.objects.update(access_expires_at=timezone.now() - timedelta(hours=1))
+        retried = sessions.refresh(pair.refresh_token)
+        assert Session.objects.get().access_expires_at.timestamp() == claims_of(retried.access_token)["exp"]
+
+    def test_the_latest_expiry_handed_out_is_kept_when_the_lifetime_becomes_shorter(self, pair, jwtauth):
+        before = Session.objects.get().access_expires_at
+        jwtauth(ACCESS_TOKEN_LIFETIME=timedelta(seconds=10))
+        second = sessions.refresh(pair.refresh_token)
+        assert second.expires_in == 10
+        assert Session.objects.get().access_expires_at == before
+
+    def test_revoked_is_refused_on_the_retry_path_too(self, pair):
+        second = sessions.refresh(pair.refresh_token)
+        sessions.revoke(pair.session)
+        for token in (pair.refresh_token, second.refresh_token):
+            with pytest.raises(RevokedTokenError):
+                sessions.refresh(token)
+
+    @pytest.mark.parametrize("retry", [False, True])
+    @pytest.mark.parametrize(
+        ("change", "reason"), [({"is_active": False}, Reason.INACTIVE), ({"password": "!x"}, Reason.PASSWORD)]
+    )
+    def test_a_bulk_change_of_the_user_ends_the_session_at_the_next_refresh(self, user, pair, change, reason, retry):
+        if retry:
+            sessions.refresh(pair.refresh_token)
+        get_user_model().objects.filter(pk=user.pk).update(**change)
+        with pytest.raises(RevokedTokenError):
+            sessions.refresh(pair.refresh_token)
+        assert Session.objects.get().revoke_reason == reason
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(pair.access_token)
+
+    def test_a_deleted_session_is_unknown(self, pair):
+        Session.objects.all().delete()
+        with pytest.raises(InvalidTokenError):
+            sessions.refresh(pair.refresh_token)
+
+    def test_address_and_client_follow_the_refresh(self, pair):
+        sessions.refresh(pair.refresh_token, RequestFactory().post("/", headers={"user-agent": "curl/8"}))
+        assert Session.objects.get().user_agent == "curl"
+        sessions.refresh(pair.refresh_token)
+        assert Session.objects.get().user_agent == "curl"
+
+    def test_a_session_survives_the_two_steps_of_a_secret_key_rotation(self, pair, settings):
+        old, new = settings.SECRET_KEY, "n" * 50
+        settings.SECRET_KEY_FALLBACKS = [new]
+        second = sessions.refresh(pair.refresh_token)
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = new, [old]
+        third = sessions.refresh(second.refresh_token)
+        settings.SECRET_KEY_FALLBACKS = []
+        assert sessions.refresh(third.refresh_token).session.generation == 3
+
+    def test_a_retry_across_a_secret_key_rotation_gets_an_equivalent_successor(self, pair, settings):
+        second = sessions.refresh(pair.refresh_token)
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "n" * 50, [settings.SECRET_KEY]
+        retried = sessions.refresh(pair.refresh_token)
+        assert retried.refresh_token != second.refresh_token
+        assert sessions.refresh(retried.refresh_token).session.generation == 2
+
+    def test_reuse_is_told_by_signals_after_commit(self, pair, received, django_capture_on_commit_callbacks):
+        reused, revoked = received(signals.refresh_token_reused), received(signals.session_revoked)
+        sessions.refresh(sessions.refresh(pair.refresh_token).refresh_token)
+        with django_capture_on_commit_callbacks(execute=True), pytest.raises(ReusedTokenError):
+            sessions.refresh(pair.refresh_token)
+        assert [call["session"] for call in reused] == [pair.session]
+        assert [call["reason"] for call in revoked] == [Reason.REUSE]
+
+    def test_reuse_of_a_session_that_another_request_just_ended_is_told_once(
+        self, pair, received, monkeypatch, django_capture_on_commit_callbacks
+    ):
+        reused = received(signals.refresh_token_reused)
+        sessions.refresh(sessions.refresh(pair.refresh_token).refresh_token)
+        check = sessions._check_refreshable
+
+        def check_then_lose(*arguments):
+            check(*arguments)
+            Session.objects.update(revoked_at=timezone.now())
+
+        monkeypatch.setattr(sessions, "_check_refreshable", check_then_lose)
+        with django_capture_on_commit_callbacks(execute=True), pytest.raises(ReusedTokenError):
+            sessions.refresh(pair.refresh_token)
+        assert reused == []
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_loser_of_every_round_is_told_to_try_again_later(self, pair, monkeypatch):
+        monkeypatch.setattr(sessions, "_rotate", lambda *arguments: None)
+        with pytest.raises(UnavailableError):
+            sessions.refresh(pair.refresh_token)
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_serialization_failure_is_a_lost_race(self, pair):
+        with failing("UPDATE", lost_race("40001")) as left:
+            assert sessions.refresh(pair.refresh_token).session.generation == 1
+        assert not left
+
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.parametrize(
+        ("error", "is_tried_again"),
+        [
+            (lost_race("40001"), True),
+            (lost_race("40P01", "pgcode"), True),
+            (lost_race(1213, "errno"), True),
+            (lost_race(1020, "errno"), True),
+            (lost_race("57P01"), False),
+            (lost_race(2006, "errno"), False),
+            (OperationalError("database is locked"), False),
+        ],
+    )
+    def test_only_a_lost_race_is_tried_again(self, pair, error, is_tried_again):
+        refused = nullcontext() if is_tried_again else pytest.raises(OperationalError)
+        with failing("UPDATE", error) as left, refused:
+            assert sessions.refresh(pair.refresh_token)
+        assert not left
+
+    def test_inside_a_transaction_of_the_caller_a_database_error_is_the_callers(self, pair):
+        with failing("UPDATE", OperationalError()), pytest.raises(OperationalError):
+            sessions.refresh(pair.refresh_token)
+
+
+class TestRevoke:
+    def test_it_ends_refresh_and_access(self, pair):
+        assert sessions.verify(pair.access_token)
+        assert sessions.revoke(pair.session, Reason.ADMIN) is True
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(pair.access_token)
+        with pytest.raises(RevokedTokenError):
+            sessions.refresh(pair.refresh_token)
+
+    def test_once_is_enough(self, pair, received, django_capture_on_commit_callbacks):
+        revoked = received(signals.session_revoked)
+        with django_capture_on_commit_callbacks(execute=True):
+            assert sessions.revoke(pair.session, Reason.ADMIN) is True
+            assert sessions.revoke(pair.session, Reason.LOGOUT) is False
+        assert Session.objects.get().revoke_reason == Reason.ADMIN
+        assert [(call["session"], call["reason"]) for call in revoked] == [(pair.session, Reason.ADMIN)]
+        assert DenylistEntry.objects.count() == 1
+
+    def test_the_entry_covers_the_latest_token_not_the_one_that_the_caller_knew(self, user, pair):
+        known = Session.objects.get()
+        later = known.access_expires_at + timedelta(minutes=7)
+        Session.objects.update(access_expires_at=later)
+        sessions.revoke(known, "a reason of the project's own")
+        Session.objects.get(revoke_reason="a reason of the project's own")
+        entry = DenylistEntry.objects.get()
+        assert (entry.claim, entry.value, entry.expires_at) == ("sid", pair.session.pk, later)
+        assert (entry.user_id, entry.reason) == (str(user.pk), "a reason of the project's own")
+
+    def test_it_denies_again_what_was_allowed_again(self, pair):
+        sessions.revoke(pair.session)
+        DenylistEntry.objects.all().delete()
+        denylist.clear()
+        assert sessions.verify(pair.access_token)
+        sessions.revoke(pair.session)
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(pair.access_token)
+
+    def test_a_session_deleted_meanwhile_is_still_denied(self, pair):
+        Session.objects.all().delete()
+        assert sessions.revoke(pair.session) is False
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(pair.access_token)
+
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.parametrize("failures", [1, sessions.ROUNDS - 1, sessions.ROUNDS])
+    def test_a_lost_race_is_tried_again_for_so_many_rounds(self, pair, monkeypatch, failures):
+        update, left = sessions.SessionQuerySet.update, [lost_race("40P01")] * failures
+
+        def failing_update(self, **changes):
+            if left:
+                raise left.pop()
+            return update(self, **changes)
+
+        monkeypatch.setattr(sessions.SessionQuerySet, "update", failing_update)
+        if failures < sessions.ROUNDS:
+            assert sessions.revoke(pair.session) is True
+        else:
+            with pytest.raises(OperationalError):
+                sessions.revoke(pair.session)
+
+    def test_a_transaction_of_the_caller_is_not_tried_again(self, pair, monkeypatch):
+        calls = []
+
+        def failing_update(self, **changes):
+            calls.append(changes)
+            raise OperationalError
+
+        monkeypatch.setattr(sessions.SessionQuerySet, "update", failing_update)
+        with pytest.raises(OperationalError):
+            sessions.revoke(pair.session)
+        assert len(calls) == 1
+
+
+class TestRevokeAll:
+    def test_it_ends_all_sessions_of_the_user_and_no_other(self, user, other_user):
+        pairs, foreign = [sessions.start(user) for _ in range(3)], sessions.start(other_user)
+        assert sessions.revoke_all(user, Reason.ADMIN) == 3
+        for pair in pairs:
+            with pytest.raises(RevokedTokenError):
+                sessions.verify(pair.access_token)
+            with pytest.raises(RevokedTokenError):
+                sessions.refresh(pair.refresh_token)
+        assert sessions.verify(foreign.access_token)
+        assert sessions.refresh(foreign.refresh_token)
+
+    def test_it_spares_one(self, user):
+        first, second = sessions.start(user), sessions.start(user)
+        assert sessions.revoke_all(user, except_for=second.session) == 1
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(first.access_token)
+        assert sessions.verify(second.access_token)
+
+    def test_a_login_at_the_same_moment_is_ended_wholly_or_not_at_all(self, user, pair, monkeypatch):
+        update, later = sessions.SessionQuerySet.update, []
+
+        def update_then_login(self, **changes):
+            count = update(self, **changes)
+            if not later:
+                later.append(sessions.start(user))
+            return count
+
+        monkeypatch.setattr(sessions.SessionQuerySet, "update", update_then_login)
+        assert sessions.revoke_all(user) == 1
+        assert sessions.verify(later[0].access_token)
+        assert sessions.refresh(later[0].refresh_token)
+
+    def test_it_neither_counts_nor_tells_a_session_that_had_expired(
+        self, user, pair, received, django_capture_on_commit_callbacks
+    ):
+        age(pair.session, timedelta(days=14))
+        revoked = received(signals.session_revoked)
+        with django_capture_on_commit_callbacks(execute=True):
+            assert sessions.revoke_all(user) == 0
+        assert revoked == []
+
+    def test_it_denies_what_ended_sessions_still_hold(self, user, pair):
+        Session.objects.update(revoked_at=timezone.now())
+        assert sessions.verify(pair.access_token)
+        assert sessions.revoke_all(user) == 0
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(pair.access_token)
+
+    @pytest.mark.parametrize(("minutes_ago", "denied"), [(59, True), (61, False)])
+    def test_it_denies_what_a_clock_may_accept_that_is_an_hour_behind(self, user, pair, minutes_ago, denied):
+        Session.objects.update(access_expires_at=timezone.now() - timedelta(minutes=minutes_ago))
+        assert sessions.revoke_all(user) == 1
+        assert DenylistEntry.objects.exists() is denied
+
+    def test_an_entry_is_written_while_the_clock_leeway_still_accepts_the_token(self, user, pair):
+        Session.objects.update(access_expires_at=timezone.now() - timedelta(seconds=3))
+        sessions.revoke_all(user)
+        assert DenylistEntry.objects.count() == 1
+
+    def test_every_session_that_it_ended_is_told(self, user, received, django_capture_on_commit_callbacks):
+        sessions.revoke(sessions.start(user).session)
+        pairs = [sessions.start(user) for _ in range(2)]
+        Session.objects.update(access_expires_at=timezone.now() - timedelta(hours=1))
+        revoked = received(signals.session_revoked)
+        with django_capture_on_commit_callbacks(execute=True):
+            sessions.revoke_all(user, Reason.PASSWORD)
+        assert {call["session"] for call in revoked} == {pair.session for pair in pairs}
+        assert {call["reason"] for call in revoked} == {Reason.PASSWORD}
+
+
+class TestFind:
+    def test_it_finds_the_session_of_each_kind_of_token(self, pair):
+        second = sessions.refresh(pair.refresh_token)
+        for token in (pair.refresh_token, second.refresh_token, pair.access_token, second.access_token):
+            assert sessions.find(token) == pair.session
+
+    def test_it_finds_nothing_by_an_expired_or_forged_token(self, pair, monkeypatch):
+        nonce = bytes(pair.session.nonce)
+        for token in ("", "jrt_", "a.b.c", pair.access_token[:-2], refresh_tokens.derive(new_id(), 0, nonce)):
+            assert sessions.find(token) is None
+        assert sessions.find(refresh_tokens.derive(pair.session.pk, 0, b"x" * 16)) is None
+        age(pair.session, timedelta(days=15))
+        assert sessions.find(pair.refresh_token) is None
+        monkeypatch.setattr("time.time", lambda: pair.session.access_expires_at.timestamp() + 6)
+        assert sessions.find(pair.access_token) is None
+
+
+def test_at_the_moment_of_its_expiry_a_session_is_over(pair, monkeypatch):
+    moment = Session.objects.get().expires_at
+    monkeypatch.setattr("django.utils.timezone.now", lambda: moment - timedelta(microseconds=1))
+    assert sessions.find(pair.refresh_token) == Session.objects.live().get() == pair.session
+    monkeypatch.setattr("django.utils.timezone.now", lambda: moment)
+    assert sessions.find(pair.refresh_token) is None
+    assert not Session.objects.live().exists()
+    with pytest.raises(ExpiredTokenError):
+        sessions.refresh(pair.refresh_token)
+
+
+class TestPrune:
+    def test_it_deletes_what_has_expired_and_keeps_what_may_matter(self, user):
+        live, kept, expired = (sessions.start(user).session for _ in range(3))
+        age(kept, timedelta(days=14, minutes=59))
+        age(expired, timedelta(days=14, minutes=61))
+        now = timezone.now()
+        for ahead in (timedelta(minutes=1), timedelta(minutes=-59), timedelta(minutes=-61)):
+            DenylistEntry.objects.create(value=new_id(), expires_at=now + ahead, reason=Reason.ADMIN)
+        assert sessions.count_expired() == 2
+        assert Session.objects.count() == 3
+        assert list(sessions.prune()) == [2]
+        assert set(Session.objects.all()) == {live, kept}
+        assert DenylistEntry.objects.count() == 2
+        assert list(sessions.prune()) == []
+
+    def test_it_stops_where_its_caller_stops_and_goes_on_another_time(self, user):
+        for days in (20, 18, 19, 17, 16):
+            age(sessions.start(user).session, timedelta(days=days))
+        oldest = Session.objects.order_by("expires_at").first()
+        assert next(sessions.prune(2)) == 2
+        assert Session.objects.count() == 3
+        assert not Session.objects.filter(pk=oldest.pk).exists()
+        assert list(sessions.prune(2)) == [2, 1]
+
+    def test_a_batch_of_each_table_is_one_statement_where_the_database_can(self, user):
+        for _ in range(5):
+            age(sessions.start(user).session, timedelta(days=20))
+        with statements() as executed:
+            assert list(sessions.prune()) == [5]
+        several = not connection.features.allow_sliced_subqueries_with_in
+        assert len(executed) == (5 if several else 4)
+
+    def test_it_keeps_a_session_whose_access_token_outlives_it_because_the_lifetimes_were_shortened(
+        self, user, jwtauth, monkeypatch
+    ):
+        jwtauth(ACCESS_TOKEN_LIFETIME=timedelta(hours=24))
+        first = sessions.start(user)
+        jwtauth(REFRESH_TOKEN_LIFETIME=timedelta(minutes=1))
+        sessions.refresh(first.refresh_token)
+        later = timezone.now() + timedelta(hours=2)
+        monkeypatch.setattr(timezone, "now", lambda: later)
+        monkeypatch.setattr("time.time", later.timestamp)
+        assert list(sessions.prune()) == []
+        sessions.revoke_all(user)
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(first.access_token)
+
+    def test_without_time_zones_it_waits_an_hour_longer(self, user, settings):
+        settings.USE_TZ = False
+        session = sessions.start(user).session
+        age(session, timedelta(days=14, minutes=61))
+        assert list(sessions.prune()) == []
+        age(session, timedelta(minutes=60))
+        assert list(sessions.prune()) == [1]
+
+    def test_a_row_that_is_no_longer_expired_is_not_deleted(self, pair, monkeypatch):
+        age(pair.session, timedelta(days=20))
+        expired = sessions.SessionQuerySet.expired
+        asked = []
+
+        def expired_once(self):
+            asked.append(True)
+            found = expired(self)
+            if len(asked) == 2:
+                Session.objects.update(expires_at=timezone.now() + timedelta(days=1))
+            return found
+
+        # In two statements, as for a database that cannot do it in one.
+        monkeypatch.setattr(connection.features, "allow_sliced_subqueries_with_in", False)
+        monkeypatch.setattr(sessions.SessionQuerySet, "expired", expired_once)
+        assert list(sessions.prune()) == []
+        assert Session.objects.exists()
+
+
+class TestPruneByRefresh:
+    @pytest.fixture
+    def drawn(self, monkeypatch):
+        """What is drawn by lot: 0 prunes."""
+        drawn = []
+        monkeypatch.setattr("random.randrange", lambda stop: drawn.append(stop) or 0)
+        return drawn
+
+    @pytest.fixture
+    def expired(self, user):
+        for _ in range(3):
+            age(sessions.start(user).session, timedelta(days=20))
+
+    @pytest.mark.django_db(transaction=True)
+    def test_one_refresh_in_a_hundred_prunes_a_batch(self, pair, expired, drawn, monkeypatch):
+        sessions.refresh(pair.refresh_token)
+        assert drawn == [100]
+        assert list(Session.objects.all()) == [pair.session]
+
+    @pytest.mark.django_db(transaction=True)
+    def test_the_others_do_not(self, pair, expired, monkeypatch):
+        monkeypatch.setattr("random.randrange", lambda stop: stop - 1)
+        sessions.refresh(pair.refresh_token)
+        assert Session.objects.count() == 4
+
+    def test_inside_a_transaction_none_does(self, pair, expired, drawn):
+        sessions.refresh(pair.refresh_token)
+        assert Session.objects.count() == 4
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_refresh_succeeds_although_pruning_fails(self, pair, expired, drawn, monkeypatch, caplog):
+        def fail(self):
+            raise OperationalError("canceling statement due to statement timeout")
+
+        monkeypatch.setattr(sessions.SessionQuerySet, "expired", fail)
+        assert sessions.refresh(pair.refresh_token).access_token
+        assert "could not be deleted" in caplog.text

@@ -1,0 +1,341 @@
+"""What is counted, for whom, and what it takes to get around it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from http import HTTPStatus
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.cache import cache
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
+from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+
+from django_jwtauth import sessions, throttling
+from tests.statements import failing
+
+
+def stored_keys():
+    """The keys in the cache, as they were given to it."""
+    return [key.split(":", 2)[2] for key in cache._cache]
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """The time by which windows are counted: half a minute after a full hour."""
+    now = [3600 * 500_000.0 + 30]
+    monkeypatch.setattr(throttling.OutcomeThrottle, "timer", lambda self: now[0])
+    return now
+
+
+@pytest.fixture
+def rates(settings):
+    """Return a function that sets the project's throttle rates."""
+
+    def change(**rates):
+        settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
+
+    return change
+
+
+@pytest.fixture
+def login(client):
+    def login(username="alice", password="wrong", address="192.0.2.1", **headers):
+        body = {"username": username, "password": password}
+        return client.post("/auth/token/", body, format="json", REMOTE_ADDR=address, **headers)
+
+    return login
+
+
+class TestLogin:
+    def test_failed_logins_are_limited_by_account_and_address(self, user, login):
+        assert [login().status_code for _ in range(20)] == [HTTPStatus.UNAUTHORIZED] * 20
+        answer = login(password="correct horse")
+        assert answer.status_code == HTTPStatus.TOO_MANY_REQUESTS
+        assert 0 < int(answer["Retry-After"]) <= 3600
+
+    def test_the_owner_is_not_locked_out_elsewhere(self, user, login, rates):
+        rates(jwtauth_login="1/min")
+        login()
+        assert login().status_code == HTTPStatus.TOO_MANY_REQUESTS
+        assert login(password="correct horse", address="192.0.2.2").status_code == HTTPStatus.OK
+        assert login(username="bob").status_code == HTTPStatus.UNAUTHORIZED
+
+    def test_good_logins_are_not_counted(self, user, login, rates):
+        rates(jwtauth_login="1/min", jwtauth_login_account="1/min")
+        for _ in range(3):
+            assert login(password="correct horse").status_code == HTTPStatus.OK
+
+    def test_a_body_that_is_no_login_is_not_counted(self, user, client, login, rates):
+        rates(jwtauth_login="1/min")
+        for body in ({}, {"username": "alice"}, [], "x"):
+            assert client.post("/auth/token/", body, format="json").status_code == HTTPStatus.BAD_REQUEST
+        assert login().status_code == HTTPStatus.UNAUTHORIZED
+
+    def test_an_account_is_limited_from_everywhere_together(self, user, login, rates):
+        rates(jwtauth_login_account="3/hour")
+        for last in range(3):
+            assert login(address=f"192.0.2.{last}").status_code == HTTPStatus.UNAUTHORIZED
+        assert login(address="192.0.2.9").status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+    @pytest.mark.parametrize("other", ["ALICE", " alice ", "\uff41\uff4c\uff49\uff43\uff45"])
+    def test_another_spelling_of_the_name_is_the_same_account(self, user, login, rates, other):
+        rates(jwtauth_login="1/min")
+        login()
+        assert login(username=other).status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+    @pytest.mark.parametrize(
+        "other", ["\u00e0lice", "alic\u00e8", "al\u0131ce", "\u00c5LICE", "al\u200bice", "a\u0300lice"]
+    )
+    def test_no_spelling_that_the_database_takes_for_the_same_name_evades_it(self, user, login, rates, other):
+        rates(jwtauth_login="1/min")
+        login()
+        answer = login(username=other, password="correct horse")
+        assert answer.status_code in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.UNAUTHORIZED}
+
+    def test_the_spelling_of_the_user_counts_however_it_is_typed(self, user, login, rates):
+        get_user_model().objects.filter(pk=user.pk).update(username="\u00c0lice")
+        rates(jwtauth_login="1/min")
+        login(username="\u00c0lice")
+        assert login(username="A\u0300lice").status_code == HTTPStatus.TOO_MANY_REQUESTS
+        assert login(username="alice", password="correct horse").status_code != HTTPStatus.OK
+
+    @pytest.mark.parametrize("name", ["a\0", "\ud800", "\U0001f600"])
+    def test_a_name_that_no_user_can_have_is_no_error(self, user, client, name):
+        body = json.dumps({"username": name, "password": "wrong"})
+        answer = client.generic("POST", "/auth/token/", body, "application/json")
+        assert answer.status_code in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED}
+
+    def test_a_database_that_does_not_tell_the_spelling_is_503(self, user, login):
+        with failing("SELECT", OperationalError("the server has gone away")):
+            answer = login()
+        assert (answer.status_code, answer.json()["code"]) == (HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable")
+
+    def test_a_made_up_forwarded_address_evades_nothing(self, user, login, rates):
+        rates(jwtauth_login="1/min")
+        login()
+        for made_up in ("203.0.113.1", "203.0.113.2, 203.0.113.3"):
+            assert login(HTTP_X_FORWARDED_FOR=made_up).status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+    def test_behind_a_proxy_its_word_counts_and_no_other(self, user, login, rates, settings):
+        settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": 1}
+        rates(jwtauth_login="1/min")
+        login(HTTP_X_FORWARDED_FOR="198.51.100.7")
+        assert login(HTTP_X_FORWARDED_FOR="1.2.3.4, 198.51.100.7").status_code == HTTPStatus.TOO_MANY_REQUESTS
+        assert login(HTTP_X_FORWARDED_FOR="198.51.100.8").status_code == HTTPStatus.UNAUTHORIZED
+
+    def test_a_rate_of_none_switches_it_off(self, user, login, rates):
+        rates(jwtauth_login=None, jwtauth_login_account=None)
+        for _ in range(12):
+            assert login().status_code == HTTPStatus.UNAUTHORIZED
+
+    def test_the_cache_holds_no_name_and_no_address(self, user, login):
+        login()
+        keys = " ".join(stored_keys())
+        assert "jwtauth_login" in keys
+        assert "alice" not in keys
+        assert "192.0.2.1" not in keys
+
+    def test_guesses_at_the_same_time_see_each_other(self, user, login, rates, monkeypatch):
+        from django_jwtauth import views
+
+        rates(jwtauth_login="2/min")
+        statuses, authenticate = [], views.authenticate
+
+        def authenticate_slowly(request, **credentials):
+            if len(statuses) < 3:
+                statuses.append(None)
+                statuses.append(login().status_code)
+            return authenticate(request, **credentials)
+
+        monkeypatch.setattr(views, "authenticate", authenticate_slowly)
+        statuses.append(login().status_code)
+        assert Counter(status for status in statuses if status) == {401: 2, 429: 1}
+
+    def test_one_address_alone_cannot_use_up_what_an_account_has_everywhere(self):
+        alone, everywhere = (throttle() for throttle in (throttling.LoginThrottle, throttling.LoginAccountThrottle))
+        assert alone.num_requests / alone.duration * 10 <= everywhere.num_requests / everywhere.duration
+
+    def test_a_login_that_came_to_no_end_is_taken_back(self, user, login, rates, jwtauth):
+        rates(jwtauth_login="1/min", jwtauth_login_account="1/min")
+        jwtauth(CLAIMS=lambda user, session, request: {"sub": "x"})
+        with pytest.raises(ImproperlyConfigured):
+            login(password="correct horse")
+        jwtauth(CLAIMS=None)
+        assert login(password="correct horse").status_code == HTTPStatus.OK
+
+    def test_taking_back_what_is_no_longer_counted_is_no_error(self, user, login, jwtauth):
+        jwtauth(CLAIMS=lambda user, session, request: cache.clear() or {})
+        assert login(password="correct horse").status_code == HTTPStatus.OK
+
+    def test_the_addresses_of_one_ipv6_network_are_one(self, user, login, rates):
+        rates(jwtauth_login="1/min")
+        login(address="2001:db8::1")
+        assert login(address="2001:db8::ffff:2").status_code == HTTPStatus.TOO_MANY_REQUESTS
+        assert login(address="2001:db8:0:1::1").status_code == HTTPStatus.UNAUTHORIZED
+
+    def test_where_the_server_knows_no_address_only_the_account_counts(self, user, login, rates):
+        rates(jwtauth_login="1/min", jwtauth_login_account="2/min")
+        assert login(address="").status_code == HTTPStatus.UNAUTHORIZED
+        assert login(address="").status_code == HTTPStatus.UNAUTHORIZED
+        assert login(address="").status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+    def test_in_the_next_window_one_may_try_again(self, user, login, rates, clock):
+        rates(jwtauth_login="1/hour")
+        login()
+        answer = login()
+        assert (answer.status_code, answer["Retry-After"]) == (HTTPStatus.TOO_MANY_REQUESTS, "3570")
+        clock[0] += 3569
+        assert login().status_code == HTTPStatus.TOO_MANY_REQUESTS
+        clock[0] += 2
+        assert login().status_code == HTTPStatus.UNAUTHORIZED
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    def test_a_flood_from_one_address_locks_nobody_out_elsewhere(self, user, client, login, rates, method):
+        rates(jwtauth_login="2/hour", jwtauth_login_account="5/hour")
+        body = '{"username": "alice", "password": "wrong"}'
+        for _ in range(20):
+            client.generic(method, "/auth/token/", body, "application/json", REMOTE_ADDR="192.0.2.1")
+        assert login(password="correct horse", address="192.0.2.2").status_code == HTTPStatus.OK
+
+    def test_what_a_throttle_of_the_projects_own_refuses_is_not_counted(self, user, login, rates, monkeypatch):
+        from django_jwtauth.views import TokenObtainView
+
+        class Never(throttling.OutcomeThrottle):
+            scope = "never"
+            default_rate = "1/hour"
+
+            def allow_request(self, request, view):
+                return False
+
+        rates(jwtauth_login_account="1/hour")
+        with monkeypatch.context() as patch:
+            patch.setattr(TokenObtainView, "throttle_classes", (throttling.LoginAccountThrottle, Never))
+            for _ in range(3):
+                assert login().status_code == HTTPStatus.TOO_MANY_REQUESTS
+        assert login().status_code == HTTPStatus.UNAUTHORIZED
+
+    @pytest.mark.parametrize("error", [AuthenticationFailed, PermissionDenied])
+    def test_a_subclass_that_refuses_in_the_frameworks_own_way_is_counted(self, user, login, rates, monkeypatch, error):
+        from django_jwtauth.views import TokenObtainView
+
+        def refuse(self, request):
+            raise error
+
+        monkeypatch.setattr(TokenObtainView, "get_token_pair", refuse)
+        rates(jwtauth_login="1/hour")
+        assert login().status_code in {401, 403}
+        assert login().status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+    def test_a_count_lasts_its_window_whatever_the_default_timeout_of_the_cache(
+        self, user, login, rates, monkeypatch, tmp_path
+    ):
+        monkeypatch.setattr(throttling.OutcomeThrottle, "cache", FileBasedCache(str(tmp_path), {"TIMEOUT": 300}))
+        rates(jwtauth_login="2/hour")
+        login()
+        login()
+        login(password="correct horse")
+        later = time.time() + 3000
+        monkeypatch.setattr("time.time", lambda: later)
+        assert login(password="correct horse").status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+    def test_a_subclass_whose_own_post_answers_401_is_counted(self, user, login, rates, monkeypatch):
+        from django_jwtauth.views import Response, TokenObtainView
+
+        monkeypatch.setattr(TokenObtainView, "post", lambda self, request: Response(status=HTTPStatus.UNAUTHORIZED))
+        rates(jwtauth_login="1/hour")
+        assert login().status_code == HTTPStatus.UNAUTHORIZED
+        assert login().status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+    def test_a_cache_that_keeps_nothing_throttles_nothing(self, user, login, rates, monkeypatch):
+        monkeypatch.setattr(throttling.OutcomeThrottle, "cache", DummyCache("", {}))
+        rates(jwtauth_login="1/hour")
+        for _ in range(3):
+            assert login().status_code == HTTPStatus.UNAUTHORIZED
+
+    def test_a_long_name_of_combining_marks_takes_no_time(self, db, login):
+        name = "a" + "\u0316\u0300" * 20_000
+        began = time.process_time()
+        assert login(username=name).status_code in {400, 413}
+        assert time.process_time() - began < 0.5
+
+
+class TestRefresh:
+    @pytest.fixture
+    def refresh(self, client):
+        def refresh(token, address="192.0.2.1"):
+            return client.post("/auth/token/refresh/", {"refresh_token": token}, format="json", REMOTE_ADDR=address)
+
+        return refresh
+
+    def test_refused_ones_are_limited_by_address(self, pair, refresh, rates):
+        rates(jwtauth_refresh_failed="2/min")
+        for _ in range(2):
+            assert refresh("jrt_x").status_code == HTTPStatus.UNAUTHORIZED
+        assert refresh(pair.refresh_token).status_code == HTTPStatus.TOO_MANY_REQUESTS
+        assert refresh(pair.refresh_token, "192.0.2.2").status_code == HTTPStatus.OK
+
+    def test_good_ones_are_limited_by_session(self, user, refresh, rates):
+        rates(jwtauth_refresh="2/min")
+        token, other = (sessions.start(user).refresh_token for _ in range(2))
+        for _ in range(2):
+            token = refresh(token).json()["refresh_token"]
+        assert refresh(token, "192.0.2.2").status_code == HTTPStatus.TOO_MANY_REQUESTS
+        assert refresh(other).status_code == HTTPStatus.OK
+
+    def test_a_throttled_token_is_still_good_afterwards(self, pair, refresh, rates):
+        rates(jwtauth_refresh="1/min")
+        token = refresh(pair.refresh_token).json()["refresh_token"]
+        assert refresh(token).status_code == HTTPStatus.TOO_MANY_REQUESTS
+        cache.clear()
+        assert refresh(token).status_code == HTTPStatus.OK
+
+    def test_another_transport_is_limited_as_well(self, pair, rates, rf):
+        from django_jwtauth.views import TokenRefreshView
+
+        class HeaderRefreshView(TokenRefreshView):
+            def get_refresh_token(self, request):
+                return request.headers["X-Refresh"]
+
+        rates(jwtauth_refresh="1/min")
+        view = HeaderRefreshView.as_view()
+        answer = view(rf.post("/", headers={"x-refresh": pair.refresh_token}))
+        assert answer.status_code == HTTPStatus.OK
+        answer = view(rf.post("/", headers={"x-refresh": answer.data["refresh_token"]}))
+        assert answer.status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+    def test_where_the_server_knows_no_address_refused_ones_are_not_counted_together(self, pair, refresh, rates):
+        rates(jwtauth_refresh_failed="1/min")
+        for _ in range(3):
+            assert refresh("jrt_x", "").status_code == HTTPStatus.UNAUTHORIZED
+
+    def test_forged_tokens_that_name_a_session_use_up_nothing_of_its_count(self, pair, refresh, rates):
+        rates(jwtauth_refresh="1/min")
+        forged = pair.refresh_token[:-1] + ("A" if pair.refresh_token[-1] != "A" else "E")
+        for _ in range(3):
+            assert refresh(forged).status_code == HTTPStatus.UNAUTHORIZED
+        assert refresh(pair.refresh_token).status_code == HTTPStatus.OK
+
+
+def test_a_throttle_of_the_projects_own_works_beside_ours(user, client, monkeypatch):
+    from rest_framework.throttling import AnonRateThrottle
+
+    from django_jwtauth.views import TokenObtainView
+
+    class Rare(AnonRateThrottle):
+        rate = "1/min"
+
+    monkeypatch.setattr(TokenObtainView, "throttle_classes", (Rare,))
+    body = {"username": "alice", "password": "correct horse"}
+    assert client.post("/auth/token/", body, format="json").status_code == HTTPStatus.OK
+    assert client.post("/auth/token/", body, format="json").status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+
+def test_a_throttle_must_say_what_it_counts(rf):
+    with pytest.raises(NotImplementedError):
+        throttling.OutcomeThrottle.get_identity(throttling.LoginThrottle(), None, None)

@@ -1,0 +1,27 @@
+"""The contract for user models, in one process for each kind: a user model cannot be changed in a running one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+KINDS = ["UUIDUser", "TextUser", "BigUser", "EarlyUser", "Account", "ChildUser", "SoftUser"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_contract_holds_for(kind):
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--ds=tests.user_kinds.settings", "tests/user_kinds/contract.py"],
+        cwd=ROOT,
+        env={**os.environ, "USER_KIND": kind},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert " passed" in ran.stdout

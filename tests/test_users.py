@@ -1,0 +1,168 @@
+"""``request.user``: what it answers without a query, and what happens when it is loaded."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.db import InterfaceError, OperationalError
+from django.utils.functional import SimpleLazyObject
+
+from django_jwtauth import sessions, users
+from django_jwtauth.claims import Claims
+from django_jwtauth.errors import InvalidTokenError, UnavailableError
+from notes.models import Note
+from tests.statements import failing, statements
+
+
+def claims(sub="1", iss="django-jwtauth"):
+    return Claims(iss=iss, sub=sub, aud=("a",), exp=0, iat=0, jti="j", sid="s")
+
+
+@pytest.fixture
+def lazy(pair):
+    return users.get_user(sessions.verify(pair.access_token))
+
+
+class TestWithoutAQuery:
+    def test_who_it_is_costs_nothing(self, user, other_user, lazy, django_assert_num_queries):
+        model = get_user_model()
+        with django_assert_num_queries(0):
+            assert lazy.pk == user.pk
+            assert type(lazy.pk) is type(user.pk)
+            assert lazy.is_authenticated is True
+            assert lazy.is_anonymous is False
+            assert bool(lazy) is True
+            assert isinstance(lazy, model)
+            assert isinstance(lazy, SimpleLazyObject)
+            assert not isinstance(lazy, AnonymousUser)
+            assert hash(lazy) == hash(user)
+            assert lazy._meta is model._meta
+
+    def test_it_equals_the_user_of_the_same_key_and_no_other(self, user, other_user, lazy, django_assert_num_queries):
+        with django_assert_num_queries(0):
+            assert lazy == user
+            assert user == lazy
+            assert lazy == users.LazyUser(user.pk, lambda error: error)
+            assert (lazy != user) is False
+            assert lazy != other_user
+            assert other_user != lazy
+            assert lazy != user.pk
+            assert lazy != AnonymousUser()
+            assert lazy != Note(pk=user.pk)
+            assert lazy in {user}
+
+    def test_its_repr_loads_nothing_and_names_no_token(self, lazy, pair, django_assert_num_queries):
+        with django_assert_num_queries(0):
+            assert pair.access_token not in repr(lazy)
+
+
+class TestLoaded:
+    def test_the_first_look_loads_one_ordinary_row_and_later_ones_none(self, user, lazy):
+        with statements() as executed:
+            assert lazy.username == "alice"
+            assert lazy.email == ""
+            assert lazy.is_active
+        assert len(executed) == 1
+        assert lazy.get_deferred_fields() == set()
+        assert str(lazy) == "alice"
+
+    def test_it_can_be_changed_and_saved(self, user, lazy):
+        lazy.first_name = "Alice"
+        lazy.save()
+        user.refresh_from_db()
+        assert user.first_name == "Alice"
+
+    def test_it_is_assigned_to_foreign_keys_and_filtered_by(self, user, lazy):
+        note = Note.objects.create(owner=lazy, title="t", text="x")
+        assert note.owner_id == user.pk
+        assert list(Note.objects.filter(owner=lazy)) == [note]
+        assert list(Note.objects.filter(owner__in=[lazy])) == [note]
+
+    def test_it_pickles_and_copies_as_the_user(self, user, lazy):
+        assert copy.copy(lazy).username == "alice"
+        assert copy.deepcopy(lazy).pk == user.pk
+        unpickled = pickle.loads(pickle.dumps(lazy))  # noqa: S301
+        assert type(unpickled) is get_user_model()
+        assert unpickled == user
+
+    def test_the_default_manager_decides_who_exists(self, lazy, monkeypatch):
+        manager = get_user_model()._default_manager
+        monkeypatch.setattr(
+            type(manager), "get_queryset", lambda self: type(manager)._queryset_class(self.model).none()
+        )
+        users.are_all_visible.cache_clear()
+        with pytest.raises(InvalidTokenError):
+            lazy.username  # noqa: B018
+        monkeypatch.undo()
+        users.are_all_visible.cache_clear()
+
+
+class TestRefused:
+    @pytest.mark.parametrize("change", ["gone", "inactive"])
+    def test_a_user_gone_or_inactive_is_refused_when_looked_at(self, user, lazy, change):
+        if change == "gone":
+            get_user_model().objects.filter(pk=user.pk).delete()
+        else:
+            get_user_model().objects.filter(pk=user.pk).update(is_active=False)
+        with pytest.raises(InvalidTokenError):
+            lazy.username  # noqa: B018
+        assert lazy.pk == user.pk
+
+    def test_str_never_raises(self, user, lazy):
+        get_user_model().objects.filter(pk=user.pk).delete()
+        assert str(lazy) == f"User object ({user.pk})"
+
+    @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+    def test_a_database_that_fails_says_nothing_about_the_user(self, lazy, error):
+        with failing("SELECT", error()), pytest.raises(UnavailableError):
+            lazy.username  # noqa: B018
+
+    def test_refusals_are_raised_in_the_callers_own_words(self, db):
+        lazy = users.get_user(claims("99"), lambda error: LookupError(error.code))
+        with pytest.raises(LookupError, match="token_invalid"):
+            lazy.username  # noqa: B018
+        with pytest.raises(LookupError, match="token_invalid"):
+            users.get_user(claims("x"), lambda error: LookupError(error.code))
+
+    @pytest.mark.parametrize("sub", ["", "x", "01", " 1", "1 ", "+1", "1.0", "1_0", "٣", "\0", "1\0", "\ud800", "None"])
+    def test_a_subject_that_is_no_canonical_key_of_ours_names_nobody(self, sub):
+        with pytest.raises(InvalidTokenError):
+            users.get_user(claims(sub))
+        with pytest.raises(InvalidTokenError):
+            users.load_user(claims(sub))
+
+    def test_a_subject_of_another_issuer_names_nobody_of_ours(self, user):
+        with pytest.raises(InvalidTokenError):
+            users.get_user(claims(str(user.pk), iss="https://elsewhere.example"))
+
+    @pytest.mark.parametrize("sub", ["0", "-1", str(-(2**63) - 1), str(2**63), str(10**30)])
+    def test_a_key_out_of_range_is_nobody(self, db, sub):
+        with pytest.raises(InvalidTokenError):
+            users.load_user(claims(sub))
+
+
+class TestTokenUser:
+    def test_it_is_known_by_issuer_and_subject(self):
+        one = users.TokenUser(claims("7"))
+        assert (one.pk, one.id, str(one)) == ("7", "7", "7")
+        assert one == users.TokenUser(claims("7"))
+        assert hash(one) == hash(users.TokenUser(claims("7")))
+        assert one != users.TokenUser(claims("7", iss="other"))
+        assert one != "7"
+        assert one.is_authenticated
+        assert one.is_active
+        assert not one.is_anonymous
+
+    def test_it_answers_no_misspelt_attribute(self):
+        with pytest.raises(AttributeError):
+            users.TokenUser(claims()).is_stafff  # noqa: B018
+
+
+def test_keys_are_read_anew_when_the_user_model_changes(settings):
+    assert users.local_pk(claims("7")) == 7
+    settings.AUTH_USER_MODEL = "sessions.Session"
+    assert users.local_pk(claims("7")) == "7"

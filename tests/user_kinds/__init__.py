@@ -1,0 +1,1 @@
+"""User models of many kinds, and the contract that holds for all of them."""
