@@ -1,0 +1,1 @@
+"""What the app costs, beside its peers. Run ``python -m benchmarks``; README.md says how."""
