@@ -59,6 +59,10 @@ logger = logging.getLogger("django_jwtauth")
 T = TypeVar("T")
 
 
+class _SameMoment(Exception):
+    """Another call ended some of the same sessions in the same microsecond, by which each knows its own again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPair:
     """What a login or a refresh hands out; all but ``session`` is the body of the answer (RFC 6749 section 5.1)."""
@@ -188,21 +192,28 @@ def revoke_each(sessions: SessionQuerySet, reason: str, request: HttpRequest | N
     alias = write_alias()
     sessions = sessions.using(alias)
 
-    def write() -> int:
-        ended_at = timezone.now()
+    def write(ended_at: datetime) -> int:
         # In the order of their ids: two of these at once then wait for each other, but never both.
         unrevoked = sessions.filter(revoked_at=None).order_by("pk").select_for_update().values("pk")
         marked = Session.objects.using(alias).filter(pk__in=unrevoked).update(revoked_at=ended_at, revoke_reason=reason)
+        ours = list(sessions.filter(revoked_at=ended_at)) if marked else []
+        if len(ours) > marked:
+            raise _SameMoment
         # Not those that logged in since the update: they go on.
         ended = sessions.exclude(revoked_at=None).holding_access()
         deny([_entry(session, reason, session.access_expires_at) for session in ended])
         # Those that had expired are marked as well, for a process whose clock is behind, but nothing of them ended.
-        live = list(sessions.filter(revoked_at=ended_at, expires_at__gt=ended_at)) if marked else []
+        live = [session for session in ours if session.expires_at > ended_at]
         for session in live:
             _after_commit(session_revoked, session=session, reason=reason, request=request)
         return len(live)
 
-    return in_transaction(write)
+    ended_at = timezone.now()
+    while True:
+        try:
+            return in_transaction(partial(write, ended_at))
+        except _SameMoment:
+            ended_at += timedelta.resolution
 
 
 @sensitive_variables()
