@@ -610,13 +610,14 @@ class TestRevokeAll:
     def test_two_calls_in_the_same_microsecond_count_no_session_twice(
         self, user, monkeypatch, received, django_capture_on_commit_callbacks
     ):
-        monkeypatch.setattr(timezone, "now", lambda moment=timezone.now(): moment)
+        moment = timezone.now()
+        monkeypatch.setattr(timezone, "now", lambda: moment)
         first, second = (sessions.start(user).session for _ in range(2))
         revoked = received(signals.session_revoked)
         with django_capture_on_commit_callbacks(execute=True):
             assert sessions.revoke_each(Session.objects.filter(pk=first.pk), "first") == 1
             assert sessions.revoke_each(Session.objects.all(), "second") == 1
-        assert [(call["session"].pk, call["reason"]) for call in revoked] == [(first.pk, "first"), (second.pk, "second")]
+        assert [(call["session"], call["reason"]) for call in revoked] == [(first, "first"), (second, "second")]
         assert DenylistEntry.objects.count() == 2
 
 
