@@ -1,10 +1,11 @@
 """Points in time by two clocks, because either may be wrong about how much time has passed."""
 
 import time
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class Moment(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class Moment:
     """A reading of both clocks in seconds: the wall clock may jump, the monotonic one sleeps with the machine."""
 
     monotonic: float

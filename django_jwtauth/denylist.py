@@ -11,8 +11,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.core.signals import setting_changed
 from django.db import connections, transaction
@@ -41,7 +42,8 @@ or processes that were started together would ask the database together for ever
 logger = logging.getLogger("django_jwtauth")
 
 
-class Snapshot(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Snapshot:
     """What is denied, as the requests of this process see it."""
 
     denied: Set[str]
@@ -88,10 +90,10 @@ class Denylist:
 
         Raises ``RevokedTokenError``, or ``DenylistUnavailableError`` where that cannot be told.
         """
-        denied, own, (monotonic, wall), _ = self._snapshot
-        if time.monotonic() >= monotonic or time.time() >= wall:
-            denied, own, _, _ = self._renewed(Moment.now())
-        sid, jti = claims.sid, claims.jti
+        snapshot = self._snapshot
+        if time.monotonic() >= snapshot.due.monotonic or time.time() >= snapshot.due.wall:
+            snapshot = self._renewed(Moment.now())
+        sid, jti, denied, own = claims.sid, claims.jti, snapshot.denied, snapshot.own
         if sid in denied or jti in denied or (own and (sid in own or jti in own)):
             raise RevokedTokenError("denylist")
 
@@ -105,7 +107,7 @@ class Denylist:
         kept = max(config.denylist_interval, config.denylist_max_staleness).total_seconds()
         with self._lock:
             own = {key: added for key, added in self._snapshot.own.items() if now.monotonic - added.monotonic <= kept}
-            self._snapshot = self._snapshot._replace(own=own | dict.fromkeys(ids, now))
+            self._snapshot = replace(self._snapshot, own=own | dict.fromkeys(ids, now))
 
     def _renewed(self, arrived: Moment) -> Snapshot:
         """Return the snapshot for a request that arrived then; have one loaded, and wait for it where it is needed."""

@@ -38,11 +38,10 @@ from .errors import (
     TokenError,
     UnavailableError,
 )
-from .issuers import trusted_issuers
 from .models import BATCH, DatabaseNow, DenylistEntry, Reason, Session, SessionQuerySet, utc_offset, write_alias
 from .prepared import Place, fetch, update
 from .signals import refresh_token_reused, session_refreshed, session_revoked, session_started
-from .tokens import TokenCodec, check_current, get_codec
+from .tokens import TokenCodec, get_codec
 
 WRITTEN_CLAIMS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "cnf"})
 """Claims that a CLAIMS hook may not return."""
@@ -119,13 +118,9 @@ def verify(access_token: str) -> Claims:
     ``UnavailableError`` where it cannot be told: ``DenylistUnavailableError`` whether the token was revoked,
     ``IssuerUnavailableError`` whether a trusted issuer signed it. The denylist holds nothing of other issuers.
     """
-    config = get_config()
-    claims = get_codec().decode(access_token)
-    if claims.iss in config.trusted_issuers:
-        audiences = trusted_issuers()[claims.iss].accepted_audiences
-        check_current(claims, audiences, time.time(), config.leeway_seconds)
-    else:
-        check_current(claims, config.accepted_audiences, time.time(), config.leeway_seconds)
+    codec = get_codec()
+    claims = codec.verify(access_token, time.time())
+    if claims.iss in codec.rings:
         denylist.check(claims)
     return claims
 
@@ -227,10 +222,10 @@ def find(token: str) -> Session | None:
             if session is None or not refresh_tokens.is_genuine(presented, bytes(session.nonce)):
                 return None
             return session if session.expires_at > timezone.now() else None
-        config = get_config()
         # With our own keys only: a token of another issuer is none of ours, whatever it says, and fetches nothing.
-        claims = TokenCodec(get_codec().rings).decode(token)
-        check_current(claims, config.accepted_audiences, time.time(), config.leeway_seconds)
+        codec = get_codec()
+        own = TokenCodec(codec.rings, audiences=codec.audiences, leeway=codec.leeway)
+        claims = own.verify(token, time.time())
     except TokenError:
         return None
     return Session.objects.using(alias).filter(pk=decode_id(str(claims.sid))).first()

@@ -34,19 +34,32 @@ NO_KEYS = KeyRing(())
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
+Authentic = tuple[Claims, Key, float, float]
+"""What is remembered of a token: its claims, the key that signed it, and from when until when it is surely current."""
+
+
 class TokenCodec:
     """Encodes and decodes access tokens. ``rings`` maps each issuer of ours to its keys, ``trusted`` has the others.
 
-    ``decode`` settles what is *authentic*, which depends on bytes and keys only and may be remembered.
-    Whether a token is *current* and *not revoked* is asked every time, elsewhere.
+    ``decode`` settles what is *authentic*, which depends on bytes and keys only. That may be remembered, and so may
+    between which moments the token is *current*; ``verify`` asks the clock every time. What is *revoked* is asked
+    elsewhere.
     """
 
     def __init__(
-        self, rings: Mapping[str, KeyRing], cache_size: int = 0, trusted: Mapping[str, TrustedIssuer] = NOTHING
+        self,
+        rings: Mapping[str, KeyRing],
+        cache_size: int = 0,
+        trusted: Mapping[str, TrustedIssuer] = NOTHING,
+        *,
+        audiences: frozenset[str] = frozenset(),
+        leeway: float = 0.0,
     ) -> None:
         self.rings = rings
         self.trusted = trusted
-        self._cache: TokenCache[tuple[Claims, Key]] = TokenCache(cache_size)
+        self.audiences = audiences
+        self.leeway = leeway
+        self._cache: TokenCache[Authentic] = TokenCache(cache_size)
         self._headers: TokenCache[tuple[Any, Any, Any]] = TokenCache(REMEMBERED_HEADERS)
 
     def encode(self, claims: Mapping[str, Any]) -> str:
@@ -64,26 +77,37 @@ class TokenCodec:
             raise ValueError(f"The token has {len(token)} characters and may have {MAXIMUM_LENGTH}. Use fewer claims.")
         return token
 
-    def decode(self, token: str) -> Claims:
-        """Return the claims of an authentic token.
+    def verify(self, token: str, now: float) -> Claims:
+        """Return the claims of a token that is authentic and, at ``now`` in seconds since 1970, current.
 
         For any other text raises ``TokenError`` and nothing else; ``IssuerUnavailableError`` where the keys of
         a trusted issuer cannot be had.
         """
+        claims, _, begins, ends = self._authentic(token)
+        if not begins <= now < ends:
+            check_current(claims, self._audiences_for(claims.iss), now, self.leeway)
+        return claims
+
+    def decode(self, token: str) -> Claims:
+        """Return the claims of an authentic token, whether it is current or not. Raises as ``verify`` does."""
+        return self._authentic(token)[0]
+
+    def _authentic(self, token: str) -> Authentic:
         remembered = self._cache.get(token)
         if remembered is not None:
-            claims, key = remembered
+            claims, key, _, _ = remembered
             ring = self.rings.get(claims.iss) or self._ring_of_another(claims.iss)
             if ring.by_kid.get(key.kid) is key:
-                return claims
+                return remembered
         try:
             claims, key = self._decode(token)
         except TokenError:
             raise
         except (ValueError, TypeError, RecursionError) as error:
             raise InvalidTokenError("form") from error
-        self._cache.put(token, (claims, key))
-        return claims
+        found = (claims, key, *_window(claims, self._audiences_for(claims.iss), self.leeway))
+        self._cache.put(token, found)
+        return found
 
     def _decode(self, token: str) -> tuple[Claims, Key]:
         if len(token) > MAXIMUM_LENGTH or not _COMPACT.fullmatch(token):
@@ -113,6 +137,9 @@ class TokenCodec:
             self._headers.put(header_segment, header)
         return (_read_claims(values) if trusted is None else _read_claims_of_another(values, trusted)), key
 
+    def _audiences_for(self, issuer: str) -> frozenset[str] | None:
+        return self.audiences if issuer in self.rings else self.trusted[issuer].accepted_audiences
+
     def _ring_of_another(self, issuer: str) -> KeyRing | FetchedRing:
         return self.trusted[issuer].ring if issuer in self.trusted else NO_KEYS
 
@@ -132,11 +159,26 @@ def check_current(claims: Claims, audiences: frozenset[str] | None, now: float, 
         raise ExpiredTokenError("clock")
 
 
+def _window(claims: Claims, audiences: frozenset[str] | None, leeway: float) -> tuple[float, float]:
+    """Return from when until when ``check_current`` refuses nothing; where it always does, no time at all."""
+    if audiences is not None and audiences.isdisjoint(claims.aud):
+        return 0.0, 0.0
+    exp, iat, nbf = claims.exp, claims.iat, claims.nbf
+    begins = max(0 if iat is None else iat, 0 if nbf is None else nbf)
+    return begins - leeway, exp + leeway
+
+
 @lru_cache(maxsize=1)
 def get_codec() -> TokenCodec:
     """Return the codec of the settings in force. Raises ``ImproperlyConfigured``."""
     config = get_config()
-    return TokenCodec({config.issuer: configured_ring()}, config.token_cache_size, trusted_issuers())
+    return TokenCodec(
+        {config.issuer: configured_ring()},
+        config.token_cache_size,
+        trusted_issuers(),
+        audiences=config.accepted_audiences,
+        leeway=config.leeway_seconds,
+    )
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
@@ -174,9 +216,9 @@ def _read_claims(values: dict[str, Any]) -> Claims:
         raise InvalidTokenError("claims")
     if not ("nbf" not in values or _is_number(nbf)) or not ("scope" not in values or isinstance(scope, str)):
         raise InvalidTokenError("claims")
-    extra = NOTHING if values.keys() <= REGISTERED else _read_extra(values)
+    extra = NOTHING if REGISTERED.issuperset(values) else _read_extra(values)
     # Who and for whom is the same in every token: kept once, however many are remembered.
-    iss, aud = sys.intern(iss), tuple(map(sys.intern, audiences))
+    iss, aud = sys.intern(iss), tuple([sys.intern(one) for one in audiences])
     return Claims(iss, sub, aud, math.floor(exp), iat, jti, sid, nbf, scope, extra)
 
 
@@ -229,7 +271,7 @@ def _is_text(value: Any) -> TypeGuard[str]:
 
 
 def _is_number(value: Any) -> TypeGuard[NumericDate]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAXIMUM_DATE
+    return (type(value) is int or type(value) is float) and abs(value) <= MAXIMUM_DATE
 
 
 def _is_id(value: Any) -> TypeGuard[str]:

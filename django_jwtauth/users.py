@@ -191,16 +191,15 @@ class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]
     """
 
     def __init__(self, pk: Any, translate: Translate) -> None:
-        # What the base class does in three calls, and past its look-up in Python: this runs at every request.
-        state = object.__getattribute__(self, "__dict__")
-        state["_pk"], state["_translate"] = pk, translate
+        # Past the base class, which looks at every attribute in Python: this runs at every request.
+        object.__setattr__(self, "_named", (pk, translate))
 
     _wrapped: Any = empty
     # What the base class calls, once, to load the user.
-    _setupfunc = property(lambda self: partial(_translated, _load, self.__dict__["_pk"], self.__dict__["_translate"]))
+    _setupfunc = property(lambda self: partial(_translated, _load, *self.__dict__["_named"]))
     is_authenticated = True
     is_anonymous = False
-    pk = property(lambda self: self.__dict__["_pk"])
+    pk = property(lambda self: self.__dict__["_named"][0])
     _meta = property(lambda self: get_user_model()._meta)
     __class__ = property(lambda self: get_user_model())
 

@@ -113,8 +113,8 @@ def key(algorithm: str, name: str = "first") -> Key:
     return _key(algorithm, name)
 
 
-def codec(*keys: Key, cache_size: int = 0) -> TokenCodec:
-    return TokenCodec({ISSUER: KeyRing(keys)}, cache_size)
+def codec(*keys: Key, cache_size: int = 0, **accepted: Any) -> TokenCodec:
+    return TokenCodec({ISSUER: KeyRing(keys)}, cache_size, **accepted)
 
 
 def claims(**changes: Any) -> dict[str, Any]:

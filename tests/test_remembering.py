@@ -37,13 +37,13 @@ class World:
         self.choose = choose
         self.rings: dict[str, KeyRing] = {keys.ISSUER: RINGS[0]}
         self.now = float(keys.NOW)
-        self.leeway, self.audiences = 5.0, frozenset({keys.AUDIENCE})
         self.denylist = Denylist()
         self.tokens: list[str] = ["", "a.b.c"]
+        self.configure()
 
     def change(self) -> None:
         self.choose.choice(
-            [self.issue, self.issue, self.tamper, self.pass_time, self.rotate, self.revoke, self.configure]
+            [*3 * [self.issue], *3 * [self.pass_time], *2 * [self.tamper, self.rotate, self.revoke], self.configure]
         )()
 
     def issue(self) -> None:
@@ -82,13 +82,27 @@ class World:
         self.denylist._publish(Listing(self.denylist._snapshot.denied | denied, begun, begun, NOTHING_SEEN))
 
     def configure(self) -> None:
+        """Change the settings, by which every process gets a new codec."""
         self.leeway = self.choose.choice([0.0, 5.0, 120.0])
         self.audiences = frozenset(self.choose.choice([[keys.AUDIENCE], ["others"], ["nobody"]]))
+        self.remembering, self.small = (
+            TokenCodec(self.rings, size, audiences=self.audiences, leeway=self.leeway) for size in (4096, 8)
+        )
 
-    def verdict(self, codec: TokenCodec, token: str) -> Any:
+    def verdict(self, token: str) -> Any:
+        """Return what is said of a token where nothing is remembered."""
         try:
-            claims = codec.decode(token)
+            claims = TokenCodec(self.rings).decode(token)
             check_current(claims, self.audiences, self.now, self.leeway)
+            self.denylist.check(claims)
+        except JWTAuthError as error:
+            return error.code
+        return claims
+
+    def verdict_of(self, codec: TokenCodec, token: str) -> Any:
+        """Return what a codec says that remembers."""
+        try:
+            claims = codec.verify(token, self.now)
             self.denylist.check(claims)
         except JWTAuthError as error:
             return error.code
@@ -103,15 +117,14 @@ def test_the_verdict_is_the_same_with_and_without_it_for_every_token_at_every_mo
     def check(choose: random.Random) -> None:
         world = World(choose)
         world.denylist._publish(Listing(frozenset(), Moment.now(), Moment.now(), NOTHING_SEEN))
-        remembering, small, plain = (TokenCodec(world.rings, size) for size in (4096, 8, 0))
         for _ in range(120):
             world.change()
             for token in world.tokens:
-                expected = world.verdict(plain, token)
-                assert world.verdict(remembering, token) == expected
-                assert world.verdict(small, token) == expected
+                expected = world.verdict(token)
+                assert world.verdict_of(world.remembering, token) == expected
+                assert world.verdict_of(world.small, token) == expected
                 seen.add(expected if isinstance(expected, str) else "accepted")
-        assert len(remembering._cache) >= len(small._cache)
+        assert len(world.remembering._cache) >= len(world.small._cache)
 
     check()
     assert {"accepted", "token_invalid", "token_expired", "token_revoked"} <= seen

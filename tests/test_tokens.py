@@ -671,12 +671,23 @@ class TestTokenCache:
 
 
 def is_current(now, leeway=0, audiences=("notes",), **changes):
+    """Return what each way of asking says, seen for the first time and remembered from another moment: the same."""
     claims = keys.claims(**{"exp": 2000, "iat": 1000, "aud": ("notes",), **changes})
-    try:
-        check_current(Claims(**claims), frozenset(audiences), now, leeway)
-    except TokenError as error:
-        return error.code
-    return True
+    codec = keys.codec(keys.key("HS256"), cache_size=2, audiences=frozenset(audiences), leeway=leeway)
+    token = codec.encode(claims)
+
+    def verdict(ask):
+        try:
+            ask()
+        except TokenError as error:
+            return error.code
+        return True
+
+    found = [verdict(lambda: check_current(Claims(**claims), frozenset(audiences), now, leeway))]
+    for moment in (now, 1500, now):
+        found.append(verdict(lambda moment=moment: codec.verify(token, moment)))
+    assert found[0] == found[1] == found[3]
+    return found[0]
 
 
 class TestCheckCurrent:
