@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,7 +77,9 @@ def haproxy(folder: Path, service: int, algorithm: str, *keys: str) -> Iterator[
             stderr=output,
         )
 
-    def send(*credentials: str, method: str = "GET", path: str = "/api/ping/", data: Any = None) -> Answer:
+    def send(
+        *credentials: str, method: str = "GET", path: str = "/api/ping/", data: Any = None, kept_back: int = 0
+    ) -> Answer:
         connection = http.client.HTTPConnection(HOST, port, timeout=30)
         body = b"" if data is None else json.dumps(data).encode()
         try:
@@ -84,7 +87,7 @@ def haproxy(folder: Path, service: int, algorithm: str, *keys: str) -> Iterator[
             for value in credentials:
                 connection.putheader("Authorization", value)
             connection.putheader("Content-Type", "application/json")
-            connection.putheader("Content-Length", str(len(body)))
+            connection.putheader("Content-Length", str(len(body) + kept_back))
             connection.endheaders(body)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
@@ -295,6 +298,23 @@ class TestLetThrough:
         answer = gateway(path="/.well-known/jwks.json")
         kids = [jwk["kid"] for jwk in json.loads(answer.body)["keys"]]
         assert kids == [key(algorithm, SIGNING).kid, key(algorithm, OTHER).kid]
+
+
+def test_a_body_that_does_not_come_holds_no_thread_of_the_service(gateway: Send) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        slow = [pool.submit(gateway, method="POST", path="/auth/token/", data={}, kept_back=1) for _ in range(20)]
+        time.sleep(0.5)
+        assert gateway(method="OPTIONS", path="/auth/token/").reached_the_service
+        assert not any(answer.done() for answer in slow)
+        answers = [answer.result() for answer in slow]
+    assert [(answer.status, answer.reached_the_service) for answer in answers] == [(408, False)] * 20
+
+
+def test_a_body_too_large_to_wait_for_is_refused(gateway: Send) -> None:
+    login = {"username": "ada", "password": PASSWORD, "padding": "x" * 8000}
+    assert gateway(method="POST", path="/auth/token/", data=login).reached_the_service
+    answer = gateway(method="POST", path="/auth/token/", data=login | {"more": "x" * 200})
+    assert (answer.status, answer.reached_the_service) == (413, False)
 
 
 def test_a_client_logs_in_refreshes_and_logs_out_through_it_and_the_service_knows_what_it_does_not(
