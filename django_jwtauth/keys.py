@@ -38,6 +38,7 @@ THUMBPRINT_MEMBERS = {
     "OKP": ("crv", "kty", "x"),
     "oct": ("k", "kty"),
 }
+"""The required members of each kind of key, in the order in which they are hashed."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -160,7 +161,7 @@ def _derive_key(secret: bytes) -> Key:
 def thumbprint(jwk: Mapping[str, Any]) -> str:
     """Return the SHA-256 thumbprint of a JWK in base64url (RFC 7638 section 3)."""
     required = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
-    return b64url_encode(hashlib.sha256(json.dumps(required, sort_keys=True, separators=(",", ":")).encode()).digest())
+    return b64url_encode(hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest())
 
 
 def generate_private_key(algorithm: str) -> str:

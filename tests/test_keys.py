@@ -13,7 +13,7 @@ from django.views.debug import ExceptionReporter
 
 from django_jwtauth.encoding import b64url_decode, b64url_encode
 from django_jwtauth.key_material import ALGORITHMS, UnusableKeyError
-from django_jwtauth.keys import Key, KeyRing, configured_ring, generate_private_key, thumbprint
+from django_jwtauth.keys import Key, KeyRing, configured_ring, generate_private_key, load_keys, secret_keys, thumbprint
 from django_jwtauth.tokens import get_codec
 
 from . import keys
@@ -84,6 +84,9 @@ class TestSignAndVerify:
 
     def test_the_representation_holds_no_key_material(self, key):
         assert repr(key) == f"Key(kid='{key.kid}', algorithm='{key.algorithm}')"
+
+    def test_keys_are_compared_as_objects_and_not_by_what_is_secret(self):
+        assert len({Key.from_dict(keys.entry("HS256")) for _ in range(2)}) == 2
 
     def test_a_key_is_read_only(self, key):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -702,6 +705,17 @@ def test_an_error_report_about_a_wrong_key_shows_none_of_the_others(settings, ch
         report = ExceptionReporter(None, type(below), below, below.__traceback__).get_traceback_html()
     assert "configured_ring" in report
     for secret in (settings.SECRET_KEY, "s" * 31, "PRIVATE KEY-----"):
+        assert secret not in report
+
+
+@pytest.mark.parametrize(("load", "has_entry"), [(Key.from_dict, True), (load_keys, True), (secret_keys, False)])
+def test_an_error_report_shows_no_key_whoever_loads_it(settings, load, has_entry):
+    settings.SECRET_KEY_FALLBACKS = [""]
+    with pytest.raises(UnusableKeyError) as caught:
+        load(*[{"ALGORITHM": "HS256", "SECRET": "s" * 31}] * has_entry)
+    report = ExceptionReporter(None, caught.type, caught.value, caught.tb.tb_next).get_traceback_html()
+    assert load.__name__ in report
+    for secret in (settings.SECRET_KEY, "s" * 31):
         assert secret not in report
 
 
