@@ -662,6 +662,10 @@ class TestConfiguredRing:
         settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
         assert len(configured_ring().keys) == 1
 
+    def test_a_secret_key_that_is_no_unicode_will_do(self, settings):
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "\udcff" * 50, []
+        assert configured_ring().signing_key is not None
+
     def test_nothing_of_it_is_published(self):
         assert configured_ring().jwk_set == {"keys": []}
 

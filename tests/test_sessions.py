@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, OperationalError, connection
 from django.test import RequestFactory
 from django.utils import timezone
+from django.views.debug import ExceptionReporter
 
 from django_jwtauth import refresh_tokens, sessions, signals
 from django_jwtauth.denylist import denylist
@@ -175,6 +176,23 @@ class TestStart:
         assert Session.objects.get(pk=oldest.session.pk).revoke_reason == Reason.LIMIT
         for pair in (middle, newest, foreign):
             assert sessions.verify(pair.access_token)
+
+
+def test_a_token_pair_shows_no_token(pair):
+    assert pair.access_token not in repr(pair)
+    assert pair.refresh_token not in repr(pair)
+
+
+@pytest.mark.parametrize("name", ["start", "refresh", "find"])
+def test_an_error_report_shows_neither_token_nor_hash(user, pair, name):
+    function = getattr(sessions, name)
+    statement, argument = ("INSERT", user) if name == "start" else ("SELECT", pair.refresh_token)
+    with failing(statement, OperationalError()), pytest.raises(OperationalError) as caught:
+        function(argument)
+    report = ExceptionReporter(None, caught.type, caught.value, caught.tb.tb_next).get_traceback_html()
+    assert f"in {name}" in report
+    assert pair.refresh_token not in report
+    assert user.get_session_auth_hash() not in report
 
 
 class TestClaimsHook:
