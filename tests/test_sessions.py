@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from dataclasses import FrozenInstanceError
 from datetime import timedelta
 
 import pytest
@@ -17,7 +18,7 @@ from django.test import RequestFactory
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
 
-from django_jwtauth import refresh_tokens, sessions, signals
+from django_jwtauth import refresh_tokens, sessions, signals, users
 from django_jwtauth.denylist import denylist
 from django_jwtauth.encoding import new_id
 from django_jwtauth.errors import (
@@ -103,6 +104,14 @@ class TestStart:
         assert session.expires_at - session.created_at == timedelta(days=2)
         assert session.ends_at - session.created_at == timedelta(days=5)
 
+    def test_the_row_tells_by_the_clock_of_the_database_when_it_began(self, user, monkeypatch):
+        now = timezone.now()
+        monkeypatch.setattr(timezone, "now", lambda: now + timedelta(hours=2))
+        sessions.start(user)
+        row = Session.objects.get()
+        assert row.created_at == row.refreshed_at
+        assert abs(row.created_at - now) < timedelta(minutes=1)
+
     def test_a_lifetime_of_its_own_replaces_the_session_lifetime(self, user):
         pair = sessions.start(user, lifetime=timedelta(hours=1))
         assert pair.refresh_expires_in == 3600
@@ -178,7 +187,9 @@ class TestStart:
             assert sessions.verify(pair.access_token)
 
 
-def test_a_token_pair_shows_no_token(pair):
+def test_a_token_pair_is_read_only_and_shows_no_token(pair):
+    with pytest.raises(FrozenInstanceError):
+        pair.expires_in = 3600
     assert pair.access_token not in repr(pair)
     assert pair.refresh_token not in repr(pair)
 
@@ -394,6 +405,16 @@ class TestRefresh:
         assert Session.objects.get().revoke_reason == reason
         with pytest.raises(RevokedTokenError):
             sessions.verify(pair.access_token)
+
+    def test_so_is_one_whose_user_the_default_manager_hides(self, pair, monkeypatch):
+        manager = type(get_user_model()._default_manager)
+        monkeypatch.setattr(manager, "get_queryset", lambda self: manager._queryset_class(self.model).none())
+        users.are_all_visible.cache_clear()
+        with pytest.raises(InvalidTokenError):
+            sessions.refresh(pair.refresh_token)
+        monkeypatch.undo()
+        users.are_all_visible.cache_clear()
+        assert sessions.refresh(pair.refresh_token)
 
     def test_a_deleted_session_is_unknown(self, pair):
         Session.objects.all().delete()
@@ -637,6 +658,49 @@ class TestRevokeAll:
             assert sessions.revoke_each(Session.objects.all(), "second") == 1
         assert [(call["session"], call["reason"]) for call in revoked] == [(first, "first"), (second, "second")]
         assert DenylistEntry.objects.count() == 2
+
+
+def end_by(cause, user, pair, request, jwtauth):
+    """Have a session end, or go on, in one of the ways that there are."""
+    if cause == "logout":
+        sessions.revoke(pair.session, request=request)
+    elif cause == "logout everywhere":
+        sessions.revoke_all(user, request=request)
+    elif cause == "one login too many":
+        jwtauth(MAX_SESSIONS_PER_USER=1)
+        sessions.start(user, request)
+    else:
+        changes = {"deactivated": {"is_active": False}, "password": {"password": "!x"}}.get(cause)
+        if changes:
+            get_user_model().objects.filter(pk=user.pk).update(**changes)
+        if cause == "reuse":
+            sessions.refresh(sessions.refresh(pair.refresh_token).refresh_token)
+        with suppress(RevokedTokenError, ReusedTokenError):
+            sessions.refresh(pair.refresh_token, request)
+
+
+@pytest.mark.parametrize(
+    ("cause", "names"),
+    [
+        ("refresh", ["session_refreshed"]),
+        ("reuse", ["session_revoked", "refresh_token_reused"]),
+        ("deactivated", ["session_revoked"]),
+        ("password", ["session_revoked"]),
+        ("logout", ["session_revoked"]),
+        ("logout everywhere", ["session_revoked"]),
+        ("one login too many", ["session_revoked", "session_started"]),
+    ],
+)
+def test_signals_tell_session_and_request(
+    user, pair, received, jwtauth, django_capture_on_commit_callbacks, cause, names
+):
+    request = RequestFactory().post("/")
+    calls = {name: received(getattr(signals, name)) for name in names}
+    with django_capture_on_commit_callbacks(execute=True):
+        end_by(cause, user, pair, request, jwtauth)
+    for name, told in calls.items():
+        assert told[-1]["request"] is request
+        assert (told[-1]["session"] == pair.session) is (name != "session_started")
 
 
 class TestFind:
