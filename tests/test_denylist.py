@@ -273,6 +273,7 @@ class TestFailure:
         with pytest.raises(RevokedTokenError):
             denylist.check(claims(sid="x" * 22))
         assert "denylist could not be loaded" in caplog.text
+        assert "OperationalError: down" in caplog.text
         clocks.pass_(2)
         with pytest.raises(DenylistUnavailableError):
             denylist.check(claims())
@@ -553,6 +554,21 @@ class TestConnection:
         denylist.clear()
         with pytest.raises(RevokedTokenError):
             denylist.check(claims(sid=encode_id(value)))
+
+    @pytest.mark.parametrize(
+        ("vendor", "in_memory", "blocks", "here_only"),
+        [
+            ("postgresql", None, [], False),
+            ("postgresql", None, [False], False),
+            ("postgresql", None, [True, False], True),
+            ("sqlite", True, [], True),
+            ("sqlite", False, [], False),
+        ],
+    )
+    def test_it_is_not_apart_where_others_do_not_see_the_rows(self, vendor, in_memory, blocks, here_only):
+        blocks = [SimpleNamespace(_from_testcase=of_a_test_case) for of_a_test_case in blocks]
+        seen = SimpleNamespace(vendor=vendor, is_in_memory_db=lambda: in_memory, atomic_blocks=blocks)
+        assert module._is_seen_here_only(seen) is here_only
 
     def test_the_connection_of_a_load_is_closed(self, monkeypatch):
         closed = []

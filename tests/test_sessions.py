@@ -7,7 +7,7 @@ import json
 import logging
 from contextlib import nullcontext, suppress
 from dataclasses import FrozenInstanceError
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -467,6 +467,31 @@ class TestRefresh:
             sessions.refresh(pair.refresh_token)
         assert reused == []
 
+    @pytest.mark.parametrize(
+        ("meanwhile", "error"),
+        [
+            ("refreshed twice", ReusedTokenError),
+            ({"revoked_at": datetime(2026, 1, 1, tzinfo=UTC)}, RevokedTokenError),
+            ({"expires_at": datetime(2026, 1, 1, tzinfo=UTC)}, ExpiredTokenError),
+            ({"auth_hash": "that of another password"}, RevokedTokenError),
+        ],
+    )
+    def test_what_was_overtaken_since_the_row_was_read_is_judged_anew(self, pair, monkeypatch, meanwhile, error):
+        check = sessions._check_refreshable
+
+        def check_and_be_overtaken(*arguments):
+            check(*arguments)
+            monkeypatch.setattr(sessions, "_check_refreshable", check)
+            if meanwhile == "refreshed twice":
+                sessions.refresh(sessions.refresh(pair.refresh_token).refresh_token)
+            else:
+                Session.objects.update(**meanwhile)
+
+        monkeypatch.setattr(sessions, "_check_refreshable", check_and_be_overtaken)
+        with pytest.raises(error):
+            sessions.refresh(pair.refresh_token)
+        assert Session.objects.get().generation == (2 if meanwhile == "refreshed twice" else 0)
+
     @pytest.mark.django_db(transaction=True)
     def test_a_loser_of_every_round_is_told_to_try_again_later(self, pair, monkeypatch):
         monkeypatch.setattr(sessions, "_rotate", lambda *arguments: None)
@@ -563,14 +588,32 @@ class TestRevoke:
             with pytest.raises(OperationalError):
                 sessions.revoke(pair.session)
 
-    def test_a_transaction_of_the_caller_is_not_tried_again(self, pair, monkeypatch):
-        calls = []
+    @pytest.fixture
+    def failing_updates(self, monkeypatch):
+        """Return a function that makes every update fail, and gives the list of those that were tried."""
 
-        def failing_update(self, **changes):
-            calls.append(changes)
-            raise OperationalError
+        def fail_with(error):
+            calls = []
 
-        monkeypatch.setattr(sessions.SessionQuerySet, "update", failing_update)
+            def failing_update(self, **changes):
+                calls.append(changes)
+                raise error
+
+            monkeypatch.setattr(sessions.SessionQuerySet, "update", failing_update)
+            return calls
+
+        return fail_with
+
+    @pytest.mark.parametrize("error", [OperationalError(), lost_race("40P01")])
+    def test_a_transaction_of_the_caller_is_not_tried_again(self, pair, failing_updates, error):
+        calls = failing_updates(error)
+        with pytest.raises(OperationalError):
+            sessions.revoke(pair.session)
+        assert len(calls) == 1
+
+    @pytest.mark.django_db(transaction=True)
+    def test_an_error_that_is_no_lost_race_is_not_tried_again(self, pair, failing_updates):
+        calls = failing_updates(OperationalError("down"))
         with pytest.raises(OperationalError):
             sessions.revoke(pair.session)
         assert len(calls) == 1
@@ -842,3 +885,4 @@ class TestPruneByRefresh:
         monkeypatch.setattr(sessions.SessionQuerySet, "expired", fail)
         assert sessions.refresh(pair.refresh_token).access_token
         assert "could not be deleted" in caplog.text
+        assert "statement timeout" in caplog.text
