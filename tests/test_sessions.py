@@ -406,15 +406,25 @@ class TestRefresh:
         with pytest.raises(RevokedTokenError):
             sessions.verify(pair.access_token)
 
-    def test_so_is_one_whose_user_the_default_manager_hides(self, pair, monkeypatch):
-        manager = type(get_user_model()._default_manager)
-        monkeypatch.setattr(manager, "get_queryset", lambda self: manager._queryset_class(self.model).none())
+    def test_so_is_one_whose_user_the_default_manager_hides(self, user, pair, monkeypatch):
+        manager, hidden = type(get_user_model()._default_manager), [user.pk]
+        monkeypatch.setattr(
+            manager, "get_queryset", lambda self: manager._queryset_class(self.model).exclude(pk__in=hidden)
+        )
         users.are_all_visible.cache_clear()
         with pytest.raises(InvalidTokenError):
             sessions.refresh(pair.refresh_token)
+        hidden.clear()
+        second, retried = sessions.refresh(pair.refresh_token), sessions.refresh(pair.refresh_token)
         monkeypatch.undo()
         users.are_all_visible.cache_clear()
-        assert sessions.refresh(pair.refresh_token)
+        assert second.refresh_token == retried.refresh_token
+
+    def test_the_other_sessions_of_the_user_stay_as_they_are(self, user, pair):
+        other = sessions.start(user)
+        before = Session.objects.filter(pk=other.session.pk).values().get()
+        sessions.refresh(pair.refresh_token)
+        assert Session.objects.filter(pk=other.session.pk).values().get() == before
 
     def test_a_deleted_session_is_unknown(self, pair):
         Session.objects.all().delete()
@@ -829,22 +839,28 @@ class TestPrune:
         age(session, timedelta(minutes=60))
         assert list(sessions.prune()) == [1]
 
-    def test_a_row_that_is_no_longer_expired_is_not_deleted(self, pair, monkeypatch):
-        age(pair.session, timedelta(days=20))
-        expired = sessions.SessionQuerySet.expired
-        asked = []
-
-        def expired_once(self):
-            asked.append(True)
-            found = expired(self)
-            if len(asked) == 2:
-                Session.objects.update(expires_at=timezone.now() + timedelta(days=1))
-            return found
-
-        # In two statements, as for a database that cannot do it in one.
+    @pytest.fixture
+    def in_two_statements(self, monkeypatch):
+        """As for a database that cannot do it in one."""
         monkeypatch.setattr(connection.features, "allow_sliced_subqueries_with_in", False)
-        monkeypatch.setattr(sessions.SessionQuerySet, "expired", expired_once)
-        assert list(sessions.prune()) == []
+
+    def test_a_batch_is_deleted_in_two_statements_as_well(self, user, in_two_statements):
+        for _ in range(3):
+            age(sessions.start(user).session, timedelta(days=20))
+        assert list(sessions.prune(2)) == [2, 1]
+
+    def test_a_row_that_is_no_longer_expired_is_not_deleted(self, pair, in_two_statements):
+        age(pair.session, timedelta(days=20))
+        revived = []
+
+        def revive(execute, sql, *arguments):
+            if sql.startswith("DELETE") and not revived:
+                revived.append(Session.objects.update(expires_at=timezone.now() + timedelta(days=1)))
+            return execute(sql, *arguments)
+
+        with connection.execute_wrapper(revive):
+            assert list(sessions.prune()) == []
+        assert revived == [1]
         assert Session.objects.exists()
 
 

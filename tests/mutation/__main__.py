@@ -96,16 +96,19 @@ def copied(module: str) -> Path:
     return tree
 
 
-def change(diff: str) -> str:
-    """Return the lines that a mutant takes away and adds, as they stand in the page."""
-    lines = diff.splitlines()
-    return "\n".join(line[0] + line[1:].strip() for line in lines if re.match(r"[-+](?![-+]{2} )", line))
+def change(lines: list[str]) -> str:
+    """Return what a diff takes away and adds, however it is indented."""
+    return "\n".join(line[0] + line[1:].strip() for line in lines if line[1:].strip())
 
 
 def explained() -> set[str]:
-    """Return the mutants that the page explains."""
-    blocks = re.findall(r"^```diff\n(.*?)^```$", EXPLAINED.read_text(), re.MULTILINE | re.DOTALL)
-    return {change(found) for block in blocks for found in re.findall(r"(?:^-.*\n)+(?:^\+.*\n)*", block, re.MULTILINE)}
+    """Return the mutants that the page explains: each below a line ``@@`` with the name of its function, or *."""
+    found = set()
+    for block in re.findall(r"^```diff\n(.*?)^```$", EXPLAINED.read_text(), re.MULTILINE | re.DOTALL):
+        for place, changes in re.findall(r"^(@@ .*)\n((?:[-+].*\n)+)", block, re.MULTILINE):
+            for one in re.findall(r"(?:^-.*\n)+(?:^\+.*\n)*", changes, re.MULTILINE):
+                found.add(f"{place}\n{change(one.splitlines())}")
+    return found
 
 
 def run(module: str) -> list[str]:
@@ -120,9 +123,13 @@ def run(module: str) -> list[str]:
         init([Path("django_jwtauth", f"{module}.py")], work, {})
         config = {"test-command": files, "timeout": TIMEOUT, "distributor": {"name": "local"}}
         execute(work, ConfigDict(config))
-        results = [result for _, result in work.results]
-    survivors = [change(result.diff) for result in results if result.test_outcome is not TestOutcome.KILLED]
-    print(f"{module}: {len(results)} mutants, {len(survivors)} survived", flush=True)
+        names = {item.job_id: item.mutations[0].definition_name for item in work.work_items}
+        survivors = [
+            f"@@ {module}.{names[job] or '*'}\n{change(re.findall(r'^[-+](?![-+]{2} ).*', result.diff, re.MULTILINE))}"
+            for job, result in work.results
+            if result.test_outcome is not TestOutcome.KILLED
+        ]
+    print(f"{module}: {len(names)} mutants, {len(survivors)} survived", flush=True)
     return survivors
 
 
