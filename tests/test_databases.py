@@ -50,7 +50,7 @@ def _truth(django_db_setup, django_db_blocker, settings):
     settings.DATABASE_ROUTERS = [Truth()]
     try:
         with django_db_blocker.unblock(), connection.execute_wrapper(refuse):
-            call_command("migrate", database="truth", verbosity=0)
+            call_command("migrate", database="truth", run_syncdb=True, verbosity=0)
             yield
             connections["truth"].connection.close()  # Django keeps a database in memory open
     finally:

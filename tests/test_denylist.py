@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from contextlib import suppress
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from django.core.signals import setting_changed
 from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 
@@ -105,6 +107,21 @@ class TestWhatIsDenied:
         deny([entry(value)])
         assert DenylistEntry.objects.count() == 2
 
+    def test_entries_are_written_in_one_order_so_that_two_writers_never_wait_for_each_other(self, db, monkeypatch):
+        written = []
+        monkeypatch.setattr(module.DenylistQuerySet, "bulk_create", lambda self, rows, **options: written.extend(rows))
+        entries = [entry(uuid.UUID(int=number)) for number in (3, 1, 2)]
+        deny(entries)
+        assert written == [entries[1], entries[2], entries[0]]
+
+    @pytest.mark.parametrize("setting", ["JWTAUTH", "DATABASES", "DATABASE_ROUTERS"])
+    def test_a_setting_that_decides_what_is_read_has_everything_forgotten(self, loads, setting):
+        denylist.check(claims())
+        setting_changed.send(sender=None, setting="LANGUAGE_CODE", value="de", enter=False)
+        assert denylist._snapshot is not module.NOTHING_LOADED
+        module._forget(setting=setting)
+        assert denylist._snapshot is module.NOTHING_LOADED
+
     def test_what_is_allowed_again_passes_after_the_next_reload(self, db, clocks):
         value = new_id()
         deny([entry(value)])
@@ -150,6 +167,20 @@ class TestReload:
         assert 3.9 < max(dues) <= 4.0
 
     @pytest.mark.parametrize("clock", ["monotonic", "wall"])
+    def test_a_request_at_the_very_moment_reloads(self, loads, clocks, clock):
+        denylist.check(claims())
+        setattr(clocks, clock, getattr(denylist._snapshot.due, clock))
+        denylist.check(claims())
+        assert loads.count == 2
+
+    def test_at_the_end_of_the_interval_it_does_not_wait_for_the_load(self, loads, clocks, monkeypatch):
+        denylist.check(claims())
+        monkeypatch.setattr(denylist, "_has_ended", lambda load, arrived: pytest.fail("it waits"))
+        clocks.pass_(5)
+        denylist.check(claims())
+        assert loads.count == 2
+
+    @pytest.mark.parametrize("clock", ["monotonic", "wall"])
     def test_old_by_one_clock_is_old(self, loads, clocks, clock):
         denylist.check(claims())
         setattr(clocks, clock, getattr(clocks, clock) + 10)
@@ -176,6 +207,11 @@ class TestReload:
         for _ in range(3):
             denylist.check(claims())
         assert loads.count == 3
+
+    def test_a_load_of_the_very_moment_counts_with_an_interval_of_zero_as_well(self, loads, jwtauth, clocks):
+        jwtauth(DENYLIST_INTERVAL=timedelta(0))
+        denylist.check(claims())
+        assert loads.count == 1
 
     def test_the_age_of_a_snapshot_counts_from_before_the_query(self, loads, clocks):
         loads.during = lambda: clocks.pass_(3)
@@ -208,6 +244,11 @@ class TestReload:
 
         loads.during = revocation_commits
         denylist.check(claims())
+        with pytest.raises(RevokedTokenError):
+            denylist.check(claims(sid="x" * 22))
+
+    def test_neither_does_one_that_began_at_the_same_moment(self, loads, clocks):
+        denylist.add(["x" * 22])
         with pytest.raises(RevokedTokenError):
             denylist.check(claims(sid="x" * 22))
 
@@ -274,7 +315,10 @@ class TestFailure:
             denylist.check(claims(sid="x" * 22))
         assert "denylist could not be loaded" in caplog.text
         assert "OperationalError: down" in caplog.text
-        clocks.pass_(2)
+        assert {record.name for record in caplog.records} == {"django_jwtauth"}
+        clocks.pass_(1)
+        denylist.check(claims())
+        clocks.pass_(1)
         with pytest.raises(DenylistUnavailableError):
             denylist.check(claims())
 
@@ -311,7 +355,10 @@ class TestFailure:
         clocks.pass_(59)
         denylist.add(["y" * 22])
         assert set(denylist._snapshot.own) == {"x" * 22, "y" * 22}
-        clocks.pass_(2)
+        clocks.pass_(1)
+        denylist.add([])
+        assert set(denylist._snapshot.own) == {"x" * 22, "y" * 22}
+        clocks.pass_(1)
         denylist.add(["z" * 22])
         assert set(denylist._snapshot.own) == {"y" * 22, "z" * 22}
 

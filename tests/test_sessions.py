@@ -342,6 +342,7 @@ class TestRefresh:
         with caplog.at_level(logging.WARNING, "django_jwtauth"), pytest.raises(InvalidTokenError):
             sessions.refresh(future)
         assert pair.session.sid in caplog.text
+        assert [record.name for record in caplog.records] == ["django_jwtauth"]
         assert future not in caplog.text
         assert sessions.refresh(pair.refresh_token)
 
@@ -406,7 +407,8 @@ class TestRefresh:
         with pytest.raises(RevokedTokenError):
             sessions.verify(pair.access_token)
 
-    def test_so_is_one_whose_user_the_default_manager_hides(self, user, pair, monkeypatch):
+    def test_a_session_whose_user_the_default_manager_hides_is_unknown(self, user, monkeypatch):
+        pair = max((sessions.start(user) for _ in range(3)), key=lambda pair: pair.session.pk)
         manager, hidden = type(get_user_model()._default_manager), [user.pk]
         monkeypatch.setattr(
             manager, "get_queryset", lambda self: manager._queryset_class(self.model).exclude(pk__in=hidden)
@@ -782,6 +784,7 @@ def test_at_the_moment_of_its_expiry_a_session_is_over(pair, monkeypatch):
     assert not Session.objects.live().exists()
     with pytest.raises(ExpiredTokenError):
         sessions.refresh(pair.refresh_token)
+    assert sessions.revoke_all(pair.session.user) == 0
 
 
 class TestPrune:
