@@ -116,6 +116,8 @@ class TestStart:
         pair = sessions.start(user, lifetime=timedelta(hours=1))
         assert pair.refresh_expires_in == 3600
         assert pair.session.ends_at - pair.session.created_at == timedelta(hours=1)
+        with pytest.raises(TypeError):
+            sessions.start(user, None, timedelta(hours=1))
 
     def test_no_access_token_outlives_its_session(self, user):
         pair = sessions.start(user, lifetime=timedelta(seconds=30))
@@ -548,6 +550,12 @@ class TestRevoke:
             sessions.verify(pair.access_token)
         with pytest.raises(RevokedTokenError):
             sessions.refresh(pair.refresh_token)
+
+    def test_the_other_sessions_of_the_user_go_on(self, user, pair):
+        other = sessions.start(user)
+        sessions.revoke(pair.session)
+        assert sessions.verify(other.access_token)
+        assert sessions.refresh(other.refresh_token)
 
     def test_once_is_enough(self, pair, received, django_capture_on_commit_callbacks):
         revoked = received(signals.session_revoked)
