@@ -89,7 +89,6 @@ def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta 
     now = timezone.now()
     ends_at = now + (config.session_lifetime if lifetime is None else lifetime)
     session = Session(
-        id=new_id(),
         user=user,
         auth_hash="" if vars(user).pop(users.OVERTAKEN, False) else next(users.auth_hashes(user)),
         created_at=DatabaseNow(),

@@ -232,6 +232,11 @@ class TestClaimsHook:
             sessions.start(user)
         assert not Session.objects.exists()
 
+    def test_of_several_such_claims_the_first_by_name_is_told(self, user, jwtauth):
+        jwtauth(CLAIMS=lambda user, session, request: {"sub": "x", "aud": "x"})
+        with pytest.raises(ImproperlyConfigured, match="'aud'"):
+            sessions.start(user)
+
     def test_a_scope_that_is_no_text_is_refused(self, user, jwtauth):
         jwtauth(CLAIMS=lambda user, session, request: {"scope": ["read"]})
         with pytest.raises(ImproperlyConfigured, match="read write"):
@@ -310,7 +315,8 @@ class TestRefresh:
         assert Session.objects.get().generation == 1
         assert sessions.refresh(retried.refresh_token)
 
-    def test_the_predecessor_after_the_leeway_is_reuse_and_ends_the_session(self, pair):
+    def test_the_predecessor_after_the_leeway_is_reuse_and_ends_the_session(self, user, pair):
+        get_user_model().objects.update(date_joined=timezone.now() - timedelta(days=1))
         second = sessions.refresh(pair.refresh_token)
         age(pair.session, timedelta(seconds=11))
         with pytest.raises(ReusedTokenError):
@@ -320,6 +326,14 @@ class TestRefresh:
         with pytest.raises(RevokedTokenError):
             sessions.verify(second.access_token)
         assert Session.objects.get().revoke_reason == Reason.REUSE
+
+    def test_the_leeway_counts_from_the_rotation_and_not_from_a_retry(self, pair):
+        age(pair.session, timedelta(minutes=1))
+        sessions.refresh(pair.refresh_token)
+        rotated_at = Session.objects.get().refreshed_at
+        assert timezone.now() - rotated_at < timedelta(seconds=30)
+        sessions.refresh(pair.refresh_token)
+        assert Session.objects.get().refreshed_at == rotated_at
 
     def test_a_leeway_of_zero_allows_no_retry(self, pair, jwtauth):
         jwtauth(REUSE_LEEWAY=timedelta(0))
@@ -771,6 +785,10 @@ class TestFind:
         second = sessions.refresh(pair.refresh_token)
         for token in (pair.refresh_token, second.refresh_token, pair.access_token, second.access_token):
             assert sessions.find(token) == pair.session
+
+    def test_it_finds_the_one_among_all(self, user):
+        for each in [sessions.start(user) for _ in range(3)]:
+            assert sessions.find(each.refresh_token) == sessions.find(each.access_token) == each.session
 
     def test_it_finds_nothing_by_an_expired_or_forged_token(self, pair, monkeypatch):
         nonce = bytes(pair.session.nonce)

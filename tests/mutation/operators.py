@@ -74,7 +74,8 @@ class DeleteStatement(_Own):
         if node.type == "simple_stmt" and node.search_ancestor("funcdef"):
             statement = node.children[0]
             is_word = statement.type == "keyword" and statement.value in ("raise", "return")
-            if statement.type in self.TYPES or is_word or _changes(statement):
+            is_tried = statement.type in self.TYPES or is_word or _changes(statement)
+            if is_tried and not _falls_off_the_end(statement):
                 yield statement.start_pos, statement.end_pos
 
     def mutate(self, node: Any, index: int) -> Any:
@@ -162,6 +163,13 @@ def _changes(statement: Any) -> bool:
     function = statement.search_ancestor("funcdef")
     before = function.get_code(include_prefix=False).partition(statement.get_code(include_prefix=False))[0]
     return not names or any(re.search(rf"\b{name}\b", before) for name in names) or statement.children[1] != "="
+
+
+def _falls_off_the_end(statement: Any) -> bool:
+    """Whether this returns None where that is what happens anyway."""
+    function = statement.search_ancestor("funcdef")
+    is_last = statement.get_last_leaf().get_next_leaf() is function.get_last_leaf()
+    return is_last and statement.get_code(include_prefix=False) in ("return", "return None")
 
 
 def _is_named_argument(node: Any) -> bool:
