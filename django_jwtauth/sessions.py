@@ -311,7 +311,6 @@ def _end_reused(session: Session, request: HttpRequest | None) -> None:
         _after_commit(refresh_token_reused, session=session, request=request)
 
 
-@sensitive_variables()
 def _rotate(session: Session, presented_generation: int, request: HttpRequest | None) -> TokenPair | None:
     """Hand out the next token pair, or the current refresh token again; None where another write came first."""
     now = timezone.now()
@@ -365,7 +364,6 @@ def _lost_a_race(error: OperationalError) -> bool:
     return code in LOST_RACES
 
 
-@sensitive_variables()
 def _mint(session: Session, user: Any, request: HttpRequest | None, now: datetime) -> TokenPair:
     """Make the token pair of a session's current generation and note in the session how long it lives."""
     config = get_config()

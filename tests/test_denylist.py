@@ -489,10 +489,11 @@ class TestHangingDatabase:
         clocks.pass_(10)
         denylist.check(claims())
 
-    def test_in_a_process_that_never_loaded_everybody_waits(self, hanging, loads, clocks, monkeypatch):
+    def test_in_a_process_that_never_loaded_everybody_waits(self, hanging, loads, clocks, monkeypatch, caplog):
         denylist.clear()
         with pytest.raises(DenylistUnavailableError):
             denylist.check(claims())
+        assert caplog.text.count("takes long to load") == 1
         monkeypatch.setattr(module, "LONGEST_WAIT", 10)
         threading.Timer(0.05, hanging.let_go).start()
         denylist.check(claims())
@@ -562,6 +563,7 @@ class TestHangingDatabase:
 
     @pytest.mark.parametrize("jump", [-3600, 0, 3600])
     def test_the_wait_counts_from_when_the_request_arrived(self, hanging, clocks, monkeypatch, jump):
+        denylist.clear()
         waits = []
         monkeypatch.setattr(threading.Event, "wait", lambda event, timeout=None: waits.append(timeout))
         arrived = Moment.now()
@@ -610,6 +612,7 @@ class TestConnection:
             ("postgresql", None, [True, False], True),
             ("sqlite", True, [], True),
             ("sqlite", False, [], False),
+            ("tidb", True, [], False),
         ],
     )
     def test_it_is_not_apart_where_others_do_not_see_the_rows(self, vendor, in_memory, blocks, here_only):
