@@ -208,6 +208,14 @@ class TestReload:
             denylist.check(claims())
         assert loads.count == 3
 
+    def test_without_an_interval_nothing_is_ever_loaded_or_denied(self, loads, jwtauth, clocks):
+        jwtauth(DENYLIST_INTERVAL=None)
+        denylist.add(["x" * 22])
+        for _ in range(3):
+            denylist.check(claims(sid="x" * 22))
+            clocks.pass_(3600)
+        assert loads.count == 0
+
     def test_a_load_of_the_very_moment_counts_with_an_interval_of_zero_as_well(self, loads, jwtauth, clocks):
         jwtauth(DENYLIST_INTERVAL=timedelta(0))
         denylist.check(claims())
