@@ -23,7 +23,7 @@ from django_jwtauth.denylist import allow, deny, denylist
 from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import DenylistUnavailableError, RevokedTokenError
 from django_jwtauth.listing import NOTHING_SEEN, Listing
-from django_jwtauth.models import DenylistEntry, Reason
+from django_jwtauth.models import BATCH, DenylistEntry, Reason
 from tests.statements import statements
 
 
@@ -109,10 +109,14 @@ class TestWhatIsDenied:
 
     def test_entries_are_written_in_one_order_so_that_two_writers_never_wait_for_each_other(self, db, monkeypatch):
         written = []
-        monkeypatch.setattr(module.DenylistQuerySet, "bulk_create", lambda self, rows, **options: written.extend(rows))
+
+        def bulk_create(self, rows, batch_size, ignore_conflicts):
+            written.append((rows, batch_size))
+
+        monkeypatch.setattr(module.DenylistQuerySet, "bulk_create", bulk_create)
         entries = [entry(uuid.UUID(int=number)) for number in (3, 1, 2)]
         deny(entries)
-        assert written == [entries[1], entries[2], entries[0]]
+        assert written == [([entries[1], entries[2], entries[0]], BATCH)]
 
     @pytest.mark.parametrize("setting", ["JWTAUTH", "DATABASES", "DATABASE_ROUTERS"])
     def test_a_setting_that_decides_what_is_read_has_everything_forgotten(self, loads, setting):
@@ -642,6 +646,7 @@ class TestConnection:
 
     def test_where_no_thread_can_be_started_a_load_has_failed(self, loads, monkeypatch):
         def refuse(thread):
+            assert thread.daemon, "a load that hangs would keep the process from ending"
             raise RuntimeError("can't start new thread")
 
         loads.apart = True
