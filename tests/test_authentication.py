@@ -67,7 +67,8 @@ class TestHeader:
 
     @pytest.mark.parametrize("path", [*CLASSES, "/session-first/", "/basic-second/"])
     @pytest.mark.parametrize(
-        "credentials", ["", " ", "a b", "a.b.c", "{token} {token}", "{token},Bearer {token}", "{token}é", "\0", "jrt_x"]
+        "credentials",
+        ["", " ", "a b", "a.b.c", "{token} {token}", "{token},Bearer {token}", "{token}é", "X{token}X", "\0", "jrt_x"],
     )
     def test_a_malformed_token_is_refused_with_its_challenge(self, get, pair, path, credentials):
         assert_refused(get(path, "Bearer " + credentials.format(token=pair.access_token)))

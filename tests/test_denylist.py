@@ -137,9 +137,11 @@ class TestWhatIsDenied:
 
 
 class TestReload:
-    def test_nothing_is_loaded_until_the_first_request(self, loads):
+    @pytest.mark.parametrize("make", [lambda: denylist, module.Denylist])
+    def test_nothing_is_loaded_until_the_first_request(self, loads, make):
+        one = make()
         assert loads.count == 0
-        denylist.check(claims())
+        one.check(claims())
         assert loads.count == 1
 
     def test_a_load_is_one_select(self, db):
