@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connection
 from django.utils.functional import SimpleLazyObject
 
 from django_jwtauth import sessions, users
@@ -69,6 +71,10 @@ class TestLoaded:
         assert len(executed) == 1
         assert lazy.get_deferred_fields() == set()
         assert str(lazy) == "alice"
+
+    def test_everybody_gets_the_row_of_their_own(self, user, other_user):
+        for each in (user, other_user):
+            assert users.load_user(claims(str(each.pk))).username == each.username
 
     def test_it_can_be_changed_and_saved(self, user, lazy):
         lazy.first_name = "Alice"
@@ -135,14 +141,67 @@ class TestRefused:
         with pytest.raises(InvalidTokenError):
             users.load_user(claims(sub))
 
-    def test_a_subject_of_another_issuer_names_nobody_of_ours(self, user):
+    @pytest.mark.parametrize("iss", ["https://elsewhere.example", "Django", ""])
+    def test_a_subject_of_another_issuer_names_nobody_of_ours(self, user, iss):
         with pytest.raises(InvalidTokenError):
-            users.get_user(claims(str(user.pk), iss="https://elsewhere.example"))
+            users.get_user(claims(str(user.pk), iss=iss))
 
     @pytest.mark.parametrize("sub", ["0", "-1", str(-(2**63) - 1), str(2**63), str(10**30)])
     def test_a_key_out_of_range_is_nobody(self, db, sub):
         with pytest.raises(InvalidTokenError):
             users.load_user(claims(sub))
+
+
+class TestStoredName:
+    @pytest.fixture
+    def _collation(self, monkeypatch):
+        """As if the column of the names compared them without case."""
+        monkeypatch.setattr(get_user_model()._meta.get_field("username"), "db_collation", "any")
+
+        def compare_without_case(execute, sql, *arguments):
+            return execute(re.sub(r"(\S+username\S) = %s", r"UPPER(\1) = UPPER(%s)", sql), *arguments)
+
+        with connection.execute_wrapper(compare_without_case):
+            yield
+
+    def test_a_database_that_takes_one_spelling_only_is_not_asked(self, user):
+        with statements() as executed:
+            assert users.stored_name("Alice") == ("alice" if connection.vendor == "mysql" else "Alice")
+        assert len(executed) == (connection.vendor == "mysql")
+
+    @pytest.mark.usefixtures("_collation")
+    def test_where_the_column_takes_several_it_is_that_of_the_row(self, user, other_user):
+        assert users.stored_name("BOB") == "bob"
+        assert users.stored_name("Nobody") == "Nobody"
+
+    @pytest.mark.usefixtures("_collation")
+    @pytest.mark.parametrize("error", [DataError(), OperationalError(1267, "Illegal mix of collations")])
+    def test_a_name_that_no_row_can_have_is_left_as_it_is(self, user, error):
+        with failing("SELECT", error):
+            assert users.stored_name("ALICE") == "ALICE"
+
+    @pytest.mark.usefixtures("_collation")
+    def test_a_database_that_fails_is_not_taken_for_nobody(self, user):
+        with failing("SELECT", OperationalError(2006, "gone away")), pytest.raises(OperationalError):
+            users.stored_name("alice")
+
+
+@pytest.mark.parametrize(
+    ("error", "nobody"),
+    [
+        (ObjectDoesNotExist(), True),
+        (ValueError(), True),
+        (ValidationError("no UUID"), True),
+        (DataError(), True),
+        (OperationalError(1267, "Illegal mix of collations"), True),
+        (OperationalError(2006, "gone away"), False),
+        (OperationalError(), False),
+        (DatabaseError(1267), False),
+        (KeyError(), False),
+    ],
+)
+def test_an_error_tells_that_there_is_nobody_or_that_something_is_broken(error, nobody):
+    assert users.names_nobody(error) is nobody
 
 
 class TestTokenUser:
@@ -164,5 +223,10 @@ class TestTokenUser:
 
 def test_keys_are_read_anew_when_the_user_model_changes(settings):
     assert users.local_pk(claims("7")) == 7
+    remembered = users._to_pk.cache_info().currsize
+    settings.ALLOWED_HOSTS = ["any.example"]
+    assert users._to_pk.cache_info().currsize == remembered
     settings.AUTH_USER_MODEL = "sessions.Session"
     assert users.local_pk(claims("7")) == "7"
+    for impossible in ("7\0", "7\ud800", "7" * 41):
+        assert users.local_pk(claims(impossible)) is None

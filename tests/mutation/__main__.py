@@ -32,7 +32,7 @@ TESTS = {
     "denylist": "denylist costs databases sessions",
     "sessions": "sessions costs databases users prune_command",
     "authentication": "authentication permissions openapi",
-    "users": "users authentication databases sessions foreign",
+    "users": "users costs authentication databases foreign",
     "tokens": "foreign tokens",
 }
 """The tests that know each module best; those that fail soonest come first."""
