@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, UserManager
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connection
+from django.db.models import QuerySet
 from django.utils.functional import SimpleLazyObject
 
 from django_jwtauth import sessions, users
@@ -51,6 +53,7 @@ class TestWithoutAQuery:
             assert lazy == users.LazyUser(user.pk, lambda error: error)
             assert (lazy != user) is False
             assert lazy != other_user
+            assert users.LazyUser(other_user.pk, lambda error: error) != user
             assert other_user != lazy
             assert lazy != user.pk
             assert lazy != AnonymousUser()
@@ -219,6 +222,26 @@ class TestTokenUser:
     def test_it_answers_no_misspelt_attribute(self):
         with pytest.raises(AttributeError):
             users.TokenUser(claims()).is_stafff  # noqa: B018
+
+
+def test_the_key_of_a_child_of_another_model_is_the_parents(monkeypatch):
+    link = SimpleNamespace(remote_field=object(), target_field=get_user_model()._meta.pk)
+    monkeypatch.setattr(users, "get_user_model", lambda: SimpleNamespace(_meta=SimpleNamespace(pk=link)))
+    assert users.read_pk("7") == 7
+
+
+def test_a_manager_that_does_more_than_djangos_own_may_hide_users():
+    class Hiding(UserManager):
+        def get_queryset(self):
+            return super().get_queryset()
+
+    class Special(QuerySet):
+        pass
+
+    for manager in (Hiding(), Special.as_manager()):
+        manager.model = get_user_model()
+        assert users.are_all_visible(type("Model", (), {"_default_manager": manager})) is False
+    assert users.are_all_visible(get_user_model()) is True
 
 
 def test_keys_are_read_anew_when_the_user_model_changes(settings):
