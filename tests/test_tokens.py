@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
-from django_jwtauth import sessions
+from django_jwtauth import sessions, tokens
 from django_jwtauth.cache import TokenCache
 from django_jwtauth.claims import Claims
 from django_jwtauth.encoding import b64url_decode, b64url_encode, encode_id, new_id
@@ -624,6 +624,16 @@ class TestCache:
         assert refuses(codec, token)
         codec.rings = {keys.ISSUER: KeyRing([keys.key("ES384")])}
         assert codec.decode(token)
+
+    def test_the_header_of_authentic_tokens_is_read_once(self, codec, monkeypatch):
+        read, seen = tokens._read_header, []
+        monkeypatch.setattr(tokens, "_read_header", lambda segment: seen.append(segment) or read(segment))
+        first, second = (codec.encode(keys.claims(sub=sub)) for sub in "12")
+        for _ in range(2):
+            assert refuses(codec, f"{first.rpartition('.')[0]}.AAAA")
+        assert len(seen) == 2
+        assert codec.decode(first) != codec.decode(second)
+        assert len(seen) == 3
 
     def test_it_is_bounded(self):
         codec = keys.codec(keys.key("HS256"), cache_size=10)

@@ -75,7 +75,9 @@ class TestLoaded:
         assert lazy.get_deferred_fields() == set()
         assert str(lazy) == "alice"
 
-    def test_everybody_gets_the_row_of_their_own(self, user, other_user):
+    @pytest.mark.parametrize("are_all_visible", [True, False])
+    def test_everybody_gets_the_row_of_their_own(self, user, other_user, monkeypatch, are_all_visible):
+        monkeypatch.setattr(users, "are_all_visible", lambda model: are_all_visible)
         for each in (user, other_user):
             assert users.load_user(claims(str(each.pk))).username == each.username
 

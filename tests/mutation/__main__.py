@@ -33,7 +33,7 @@ TESTS = {
     "sessions": "sessions costs databases users prune_command",
     "authentication": "authentication permissions openapi",
     "users": "users costs authentication databases foreign",
-    "tokens": "foreign tokens",
+    "tokens": "inspect foreign tokens",
 }
 """The tests that know each module best; those that fail soonest come first."""
 ROOT = Path(__file__).resolve().parents[2]

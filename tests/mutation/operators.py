@@ -11,7 +11,7 @@ from cosmic_ray.operators.operator import Operator
 from cosmic_ray.operators.provider import OperatorProvider
 from parso.python.tree import Keyword, Name, PythonNode, String
 
-ARITHMETIC = ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "LShift_RShift", "RShift_LShift", "BitAnd_BitOr")
+ARITHMETIC = ("Add_Sub", "Sub_Add", "LShift_RShift", "RShift_LShift", "BitAnd_BitOr")
 COMPARISONS = (
     "Eq_NotEq",
     "Eq_LtE",
@@ -129,6 +129,18 @@ class SwapUnion(_Own):
         return node
 
 
+class SwapProduct(_Own):
+    """``*`` and ``/`` between numbers; in a signature they are marks."""
+
+    def mutation_positions(self, node: Any) -> Positions:
+        if node.type == "operator" and node.value in ("*", "/") and node.parent.type == "term":
+            yield node.start_pos, node.end_pos
+
+    def mutate(self, node: Any, index: int) -> Any:
+        node.value = "/" if node.value == "*" else "*"
+        return node
+
+
 class SwapFunction(_Own):
     """``min`` and ``max``, ``any`` and ``all``."""
 
@@ -191,11 +203,11 @@ def _is_annotation(node: Any) -> bool:
 
 def _is_message(node: Any) -> bool:
     statement = node.search_ancestor("simple_stmt")
-    code = statement.get_code().strip() if statement is not None else ""
+    code = statement.get_code(include_prefix=False) if statement is not None else ""
     return code.startswith(("raise ", "logger."))
 
 
-OWN = (Negate, DeleteStatement, DeleteArgument, SwapMembership, SwapUnion, SwapFunction, ChangeText)
+OWN = (Negate, DeleteStatement, DeleteArgument, SwapMembership, SwapProduct, SwapUnion, SwapFunction, ChangeText)
 
 
 class Chosen:
