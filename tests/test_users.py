@@ -249,7 +249,7 @@ def test_a_manager_that_does_more_than_djangos_own_may_hide_users():
 def test_keys_are_read_anew_when_the_user_model_changes(settings):
     assert users.local_pk(claims("7")) == 7
     remembered = users._to_pk.cache_info().currsize
-    settings.ALLOWED_HOSTS = ["any.example"]
+    settings.ALLOWED_HOSTS, settings.JWTAUTH = ["any.example"], dict(settings.JWTAUTH)
     assert users._to_pk.cache_info().currsize == remembered
     settings.AUTH_USER_MODEL = "sessions.Session"
     assert users.local_pk(claims("7")) == "7"
