@@ -171,10 +171,13 @@ def _changes(statement: Any) -> bool:
     """Whether this assigns anew. Without a first assignment nothing works, which would say little of the tests."""
     if statement.type != "expr_stmt":
         return False
+    operator = statement.children[1]
+    if operator.type == "annassign":
+        return False
     names = [name.value for name in statement.get_defined_names()]
     function = statement.search_ancestor("funcdef")
     before = function.get_code(include_prefix=False).partition(statement.get_code(include_prefix=False))[0]
-    return not names or any(re.search(rf"\b{name}\b", before) for name in names) or statement.children[1] != "="
+    return not names or any(re.search(rf"\b{name}\b", before) for name in names) or operator != "="
 
 
 def _falls_off_the_end(statement: Any) -> bool:
