@@ -226,6 +226,10 @@ class TestTokenUser:
             users.TokenUser(claims()).is_stafff  # noqa: B018
 
 
+def test_a_name_may_be_as_long_as_is_promised():
+    assert users.NAME_LENGTH == 1024
+
+
 def test_the_key_of_a_child_of_another_model_is_the_parents(monkeypatch):
     link = SimpleNamespace(remote_field=object(), target_field=get_user_model()._meta.pk)
     monkeypatch.setattr(users, "get_user_model", lambda: SimpleNamespace(_meta=SimpleNamespace(pk=link)))
