@@ -630,7 +630,7 @@ class TestConnection:
         ],
     )
     def test_it_is_not_apart_where_others_do_not_see_the_rows(self, vendor, in_memory, blocks, here_only):
-        blocks = [SimpleNamespace(_from_testcase=of_a_test_case) for of_a_test_case in blocks]
+        blocks = [SimpleNamespace(**{"_from_testcase": True} if of_a_test_case else {}) for of_a_test_case in blocks]
         seen = SimpleNamespace(vendor=vendor, is_in_memory_db=lambda: in_memory, atomic_blocks=blocks)
         assert module._is_seen_here_only(seen) is here_only
 
