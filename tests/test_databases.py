@@ -128,15 +128,17 @@ def test_so_do_pruning_and_allowing_again(person):
     assert list(sessions.prune()) == [1]
 
 
-def test_so_does_what_waits_for_the_end_of_a_transaction(person):
+def test_so_does_what_waits_for_the_end_of_a_transaction(person, told):
     pair = sessions.start(person)
     with transaction.atomic(using="truth"):
         sessions.revoke(pair.session)
+        assert told == ["session_started"]
         denylist.clear()
         with pytest.raises(RevokedTokenError):
             sessions.verify(pair.access_token)
         assert not denylist._snapshot.own
     assert set(denylist._snapshot.own) == {pair.session.sid}
+    assert told == ["session_started", "session_revoked"]
 
 
 def test_so_do_the_views_of_ones_own_sessions(person, bearer):

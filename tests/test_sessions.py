@@ -605,6 +605,9 @@ class TestRevoke:
         with pytest.raises(RevokedTokenError):
             sessions.verify(pair.access_token)
 
+    def test_so_many_writers_at_once_are_served_for_certain(self):
+        assert sessions.ROUNDS == 32
+
     @pytest.mark.django_db(transaction=True)
     @pytest.mark.parametrize("failures", [1, sessions.ROUNDS - 1, sessions.ROUNDS])
     def test_a_lost_race_is_tried_again_for_so_many_rounds(self, pair, monkeypatch, failures):
