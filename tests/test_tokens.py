@@ -703,9 +703,10 @@ def is_current(now, leeway=0, audiences=("notes",), **changes):
 class TestCheckCurrent:
     def test_no_leeway_is_given_unless_it_is_asked_for(self):
         codec = TokenCodec({keys.ISSUER: KeyRing([keys.key("HS256")])}, audiences=frozenset({keys.AUDIENCE}))
-        token = codec.encode(keys.claims())
+        token, exp = codec.encode(keys.claims()), keys.claims()["exp"]
+        assert codec.verify(token, exp - 0.1)
         with pytest.raises(ExpiredTokenError):
-            codec.verify(token, keys.claims()["exp"])
+            codec.verify(token, exp)
 
     @pytest.mark.parametrize("leeway", [0, 5, 0.5, 60])
     def test_a_token_expires_at_exp_and_the_leeway(self, leeway):
