@@ -800,7 +800,10 @@ class TestFind:
         assert sessions.find(refresh_tokens.derive(pair.session.pk, 0, b"x" * 16)) is None
         age(pair.session, timedelta(days=15))
         assert sessions.find(pair.refresh_token) is None
-        monkeypatch.setattr("time.time", lambda: pair.session.access_expires_at.timestamp() + 6)
+        expires = pair.session.access_expires_at.timestamp()
+        monkeypatch.setattr("time.time", lambda: expires + 4)
+        assert sessions.find(pair.access_token) == pair.session
+        monkeypatch.setattr("time.time", lambda: expires + 6)
         assert sessions.find(pair.access_token) is None
 
 
