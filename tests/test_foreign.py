@@ -135,7 +135,8 @@ class TestClaims:
 
     @pytest.mark.parametrize("name", ["scope", "scp"])
     @pytest.mark.parametrize(
-        "value", [1, True, {}, {"read": 1}, [1], [None], [""], ["read write"], ["read", " "], [["read"]]]
+        "value",
+        [1, True, {}, {"read": 1}, [1], [None], [""], ["read write"], [" read"], ["read "], ["read", " "], [["read"]]],
     )
     def test_scopes_of_another_type_are_refused(self, name, value):
         assert not accepted(token(KEY, **{name: value}))
