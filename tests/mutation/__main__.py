@@ -107,8 +107,13 @@ def explained() -> set[str]:
     for block in re.findall(r"^```diff\n(.*?)^```$", EXPLAINED.read_text(), re.MULTILINE | re.DOTALL):
         for place, changes in re.findall(r"^(@@ .*)\n((?:[-+].*\n)+)", block, re.MULTILINE):
             for one in re.findall(r"(?:^-.*\n)+(?:^\+.*\n)*", changes, re.MULTILINE):
-                found.add(f"{place}\n{change(one.splitlines())}")
+                found.add(squeezed(f"{place}\n{change(one.splitlines())}"))
     return found
+
+
+def squeezed(survivor: str) -> str:
+    """Return it without its spaces, of which Cosmic Ray writes more than anybody would."""
+    return survivor.replace(" ", "")
 
 
 def run(module: str) -> list[str]:
