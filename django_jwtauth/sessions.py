@@ -5,30 +5,25 @@ rotates, and one that comes back after its successor was used ends the session.
 """
 
 import logging
-import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in
-from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, IntegrityError, OperationalError, connections, models, transaction
+from django.db import IntegrityError, OperationalError, connections, models, transaction
 from django.db.models.functions import Coalesce, Greatest
 from django.dispatch import Signal
 from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from . import client, refresh_tokens, users
+from . import client, pairs, refresh_tokens, users
 from .claims import Claims
 from .conf import ZERO, get_config
 from .denylist import deny, denylist
-from .encoding import decode_id, encode_id, new_id
+from .encoding import decode_id
 from .errors import (
     CredentialsError,
     ExpiredTokenError,
@@ -38,42 +33,19 @@ from .errors import (
     TokenError,
     UnavailableError,
 )
-from .models import BATCH, DatabaseNow, DenylistEntry, Reason, Session, SessionQuerySet, utc_offset, write_alias
+from .models import DatabaseNow, DenylistEntry, Reason, Session, SessionQuerySet, utc_offset, write_alias
+from .pairs import TokenPair
 from .prepared import Place, fetch, update
+from .pruning import prune_now_and_then
+from .races import ROUNDS, in_transaction, lost_a_race
 from .signals import refresh_token_reused, session_refreshed, session_revoked, session_started
 from .tokens import TokenCodec, get_codec
 
-WRITTEN_CLAIMS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "cnf"})
-"""Claims that a CLAIMS hook may not return."""
-PRUNE_EVERY = 100
-"""One refresh in so many also deletes a batch of what has expired."""
-LOST_RACES = frozenset({"40001", "40P01", (1020,), (1213,)})
-"""Serialization failure and deadlock, in the codes of PostgreSQL and of MariaDB."""
-ROUNDS = 32
-"""How often a write that met another one is tried. Each round lost is one that another writer won, so under
-REPEATABLE READ, where one of many at a time gets through, this many at once are served for certain."""
-
 logger = logging.getLogger("django_jwtauth")
-
-T = TypeVar("T")
 
 
 class _SameMoment(Exception):
     """Another call ended some of the same sessions in the same microsecond, by which each knows its own again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenPair:
-    """What a login or a refresh hands out; all but ``session`` is the body of the answer (RFC 6749 section 5.1)."""
-
-    access_token: str = field(repr=False)
-    token_type: str = "Bearer"  # noqa: S105
-    expires_in: int
-    """Seconds for which the access token is good."""
-    refresh_token: str = field(repr=False)
-    refresh_expires_in: int
-    """Seconds for which the refresh token is good unless it is used before."""
-    session: Session
 
 
 @sensitive_variables()
@@ -97,7 +69,7 @@ def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta 
         ends_at=ends_at,
         **_client_fields(request),
     )
-    pair = _mint(session, user, request, now)
+    pair = pairs.issue(session, user, request, now)
     try:
         session.save(using=write_alias(), force_insert=True)
     except IntegrityError as error:
@@ -147,7 +119,7 @@ def refresh(refresh_token: str, request: HttpRequest | None = None) -> TokenPair
         pair = _rotate(session, presented.generation, request)
         if pair is not None:
             _after_commit(session_refreshed, session=session, request=request)
-            _prune_now_and_then()
+            prune_now_and_then()
             return pair
     raise UnavailableError
 
@@ -230,32 +202,6 @@ def find(token: str) -> Session | None:
     return Session.objects.using(alias).filter(pk=decode_id(str(claims.sid))).first()
 
 
-def prune(batch_size: int = BATCH) -> Iterator[int]:
-    """Delete sessions and denylist entries that can concern nothing any more.
-
-    One transaction a batch of each; yields how many rows it deleted. Stop it whenever you like.
-    """
-    while deleted := sum(_delete_some(rows, batch_size) for rows in _expired()):
-        yield deleted
-
-
-def count_expired() -> int:
-    """Return how many rows ``prune`` would delete."""
-    return sum(rows().count() for rows in _expired())
-
-
-def in_transaction(write: Callable[[], T], rounds: int = ROUNDS) -> T:
-    """Run a write in one transaction, again where it lost against another one and the transaction is our own."""
-    alias = write_alias()
-    try:
-        with transaction.atomic(using=alias):
-            return write()
-    except OperationalError as error:
-        if rounds == 1 or connections[alias].in_atomic_block or not _lost_a_race(error):
-            raise
-    return in_transaction(write, rounds - 1)
-
-
 def _of(session: Session) -> SessionQuerySet:
     return Session.objects.using(write_alias()).filter(pk=session.pk)
 
@@ -325,12 +271,12 @@ def _rotate(session: Session, presented_generation: int, request: HttpRequest | 
             "expires_at": session.expires_at,
             "auth_hash": session.auth_hash,
         }
-    pair = _mint(session, session.user, request, now)
+    pair = pairs.issue(session, session.user, request, now)
     changes["access_expires_at"] = session.access_expires_at
     try:
         return pair if _swap(tuple(changes), read | changes) else None
     except OperationalError as error:
-        if connections[write_alias()].in_atomic_block or not _lost_a_race(error):
+        if connections[write_alias()].in_atomic_block or not lost_a_race(error):
             raise
         return None
 
@@ -357,55 +303,6 @@ def _swap(changed: tuple[str, ...], values: dict[str, Any]) -> int:
     return update(alias, (changed, utc_offset(connections[alias])), build, **values)
 
 
-def _lost_a_race(error: OperationalError) -> bool:
-    """Whether the database tells that another write came first, rather than that it does not work."""
-    cause = error.__cause__
-    code = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or (cause and cause.args[:1])
-    return code in LOST_RACES
-
-
-def _mint(session: Session, user: Any, request: HttpRequest | None, now: datetime) -> TokenPair:
-    """Make the token pair of a session's current generation and note in the session how long it lives."""
-    config = get_config()
-    issued = int(now.timestamp())
-    expires = min(issued + int(config.access_token_lifetime.total_seconds()), int(session.expires_at.timestamp()))
-    session.access_expires_at = datetime.fromtimestamp(expires, UTC if settings.USE_TZ else None)
-    claims = {
-        "iss": config.issuer,
-        "sub": str(user.pk),
-        "aud": config.audiences[0] if len(config.audiences) == 1 else config.audiences,
-        "exp": expires,
-        "iat": issued,
-        "jti": encode_id(new_id()),
-        "sid": session.sid,
-        **_further_claims(user, session, request),
-    }
-    try:
-        access_token = get_codec().encode(claims)
-    except (TypeError, ValueError) as error:
-        raise ImproperlyConfigured(f"JWTAUTH makes no access token: {error}") from error
-    return TokenPair(
-        access_token=access_token,
-        expires_in=expires - issued,
-        refresh_token=refresh_tokens.derive(session.pk, session.generation, bytes(session.nonce)),
-        refresh_expires_in=int((session.expires_at - now).total_seconds()),
-        session=session,
-    )
-
-
-def _further_claims(user: Any, session: Session, request: HttpRequest | None) -> Mapping[str, Any]:
-    hook = get_config().claims_hook
-    claims = {} if hook is None else hook(user, session, request)
-    if not isinstance(claims, Mapping) or not all(isinstance(name, str) for name in claims):
-        raise ImproperlyConfigured("JWTAUTH['CLAIMS'] returned no dict with text for keys.")
-    written = sorted(WRITTEN_CLAIMS.intersection(claims))
-    if written:
-        raise ImproperlyConfigured(f"JWTAUTH['CLAIMS'] returned {written[0]!r}, which the app itself writes.")
-    if not isinstance(claims.get("scope", ""), str):
-        raise ImproperlyConfigured("JWTAUTH['CLAIMS'] returned a scope that is no string; write 'read write'.")
-    return claims
-
-
 def _client_fields(request: HttpRequest | None) -> dict[str, Any]:
     if request is None or not get_config().record_client:
         return {}
@@ -421,29 +318,3 @@ def _end_oldest(user: Any, cap: int, request: HttpRequest | None) -> None:
 
 def _after_commit(signal: Signal, **arguments: Any) -> None:
     transaction.on_commit(partial(signal.send_robust, sender=Session, **arguments), using=write_alias())
-
-
-def _expired() -> tuple[Callable[[], models.QuerySet[Any]], ...]:
-    alias = write_alias()
-    return Session.objects.using(alias).expired, DenylistEntry.objects.using(alias).expired
-
-
-def _delete_some(expired: Callable[[], models.QuerySet[Any]], batch_size: int) -> int:
-    batch = expired().order_by("expires_at").values_list("pk", flat=True)[:batch_size]
-
-    def write() -> int:
-        one_statement = connections[batch.db].features.allow_sliced_subqueries_with_in
-        # Asked again: what was expired a moment ago is deleted only if it still is.
-        return expired().filter(pk__in=batch.all() if one_statement else list(batch)).delete()[0]
-
-    return in_transaction(write)
-
-
-def _prune_now_and_then() -> None:
-    """Delete a batch once in so many refreshes, so that the tables stay bounded where nobody prunes."""
-    if connections[write_alias()].in_atomic_block or random.randrange(PRUNE_EVERY):  # noqa: S311
-        return
-    try:
-        next(prune(), 0)
-    except DatabaseError:
-        logger.warning("Expired rows could not be deleted.", exc_info=True)

@@ -30,6 +30,7 @@ from .conf import get_config
 from .encoding import decode_id
 from .errors import CredentialsError, JWTAuthError, TokenError, UnavailableError
 from .models import Reason, Session, SessionQuerySet, write_alias
+from .pairs import TokenPair
 from .permissions import MayManageSessions
 from .serializers import (
     EndSessionsSerializer,
@@ -39,7 +40,6 @@ from .serializers import (
     TokenRefreshSerializer,
     TokenRevokeSerializer,
 )
-from .sessions import TokenPair
 from .throttling import (
     FailedRefreshThrottle,
     LoginAccountThrottle,

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from django_jwtauth import sessions
 from django_jwtauth.denylist import denylist
-from django_jwtauth.sessions import TokenPair
+from django_jwtauth.pairs import TokenPair
 
 
 @pytest.fixture(autouse=True)

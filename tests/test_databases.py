@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from django_jwtauth import sessions, signals
+from django_jwtauth import pruning, sessions, signals
 from django_jwtauth.denylist import allow, denylist
 from django_jwtauth.errors import ReusedTokenError, RevokedTokenError
 from django_jwtauth.models import DenylistEntry, Reason, Session
@@ -124,8 +124,8 @@ def test_so_do_pruning_and_allowing_again(person):
     assert sessions.verify(pair.access_token)
     yesterday = timezone.now() - timedelta(days=1)
     Session.objects.update(expires_at=yesterday, access_expires_at=yesterday)
-    assert sessions.count_expired() == 1
-    assert list(sessions.prune()) == [1]
+    assert pruning.count_expired() == 1
+    assert list(pruning.prune()) == [1]
 
 
 def test_so_does_what_waits_for_the_end_of_a_transaction(person, told):

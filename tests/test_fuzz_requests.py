@@ -23,6 +23,7 @@ from django_jwtauth.denylist import denylist
 from django_jwtauth.encoding import b64url_decode, b64url_encode, encode_id, new_id
 from django_jwtauth.errors import InvalidTokenError, TokenError
 from django_jwtauth.models import DenylistEntry, Session
+from django_jwtauth.pairs import TokenPair
 from tests.forging import ALPHABET, CHARACTERS, NAMES, NUMBERS, OTHERS, WORDS, cut, spelt
 from tests.fuzzing import examples
 
@@ -192,7 +193,7 @@ def requests(draw: st.DrawFn, pool: list[str], sid: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("proxies", [None, 1])
-def test_no_request_gets_a_5xx(user: Any, pair: sessions.TokenPair, settings: Any, proxies: int | None) -> None:
+def test_no_request_gets_a_5xx(user: Any, pair: TokenPair, settings: Any, proxies: int | None) -> None:
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": proxies}
     client, statuses = Client(), Counter[int]()
     previous, pair = pair, sessions.refresh(pair.refresh_token)
@@ -243,7 +244,7 @@ def refresh_texts(draw: st.DrawFn, token: str) -> str:
     return refresh_tokens.PREFIX + b64url_encode(data)
 
 
-def test_no_text_is_a_refresh_token_but_those_handed_out(user: Any, pair: sessions.TokenPair) -> None:
+def test_no_text_is_a_refresh_token_but_those_handed_out(user: Any, pair: TokenPair) -> None:
     second = sessions.refresh(pair.refresh_token)
     handed_out, read = {pair.refresh_token, second.refresh_token}, Counter[bool]()
     before = Session.objects.values().get()
@@ -361,7 +362,7 @@ def admin_requests(draw: st.DrawFn, pool: list[str], user: Any) -> dict[str, Any
 
 
 @pytest.mark.filterwarnings("ignore:DateTimeField .* received a naive datetime")  # from a filter of Django's
-def test_no_page_of_the_admin_fails(user: Any, pair: sessions.TokenPair) -> None:
+def test_no_page_of_the_admin_fails(user: Any, pair: TokenPair) -> None:
     root = get_user_model().objects.create_superuser("root", password=PASSWORD)
     client, statuses = Client(), Counter[int]()
     client.force_login(root, "django.contrib.auth.backends.ModelBackend")

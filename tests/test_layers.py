@@ -10,16 +10,17 @@ PACKAGE = Path(django_jwtauth.__file__).parent
 LAYERS = (
     {"errors", "clock", "conf", "claims", "encoding", "key_material", "signals", "strict_json"},
     {"keys", "cache", "client", "download", "models", "prepared"},
-    {"fetched_ring", "listing", "admin_words"},
-    {"issuers"},
+    {"fetched_ring", "listing", "races", "admin_words"},
+    {"issuers", "pruning"},
     {"tokens", "refresh_tokens", "denylist", "users"},
+    {"pairs"},
     {"sessions"},
     {"authentication", "permissions", "serializers", "throttling", "admin_tables", "admin_forms"},
     {"views", "admin", "management", "test"},
     {"urls", "checks", "openapi", "receivers", "audit", "pytest_plugin"},
     {"apps"},
 )
-REST_FRAMEWORK_FROM = 6
+REST_FRAMEWORK_FROM = 7
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Permissions send the challenge that authentication words.

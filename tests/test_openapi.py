@@ -36,7 +36,7 @@ from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import DenylistUnavailableError, IssuerUnavailableError
 from django_jwtauth.models import Session
 from django_jwtauth.openapi import document_refusals
-from django_jwtauth.sessions import TokenPair
+from django_jwtauth.pairs import TokenPair
 from django_jwtauth.tokens import get_codec
 from tests.readme import README, block
 

@@ -32,7 +32,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from django_jwtauth import clock, denylist, prepared, sessions
+from django_jwtauth import clock, denylist, pairs, prepared, pruning, sessions
 from django_jwtauth.errors import (
     CredentialsError,
     ExpiredTokenError,
@@ -288,7 +288,7 @@ class SessionLife(RuleBasedStateMachine):
         self.end([session], Reason.REUSE)
         return ReusedTokenError
 
-    def handed_out(self, session: SessionModel, pair: sessions.TokenPair) -> None:
+    def handed_out(self, session: SessionModel, pair: pairs.TokenPair) -> None:
         """Note what a session was given, and that it is what it should be given."""
         now, secret = self.now(), self.secrets[0]
         issued = int(now.timestamp())
@@ -392,7 +392,7 @@ class SessionLife(RuleBasedStateMachine):
 
     def refresh(self, named: tuple[int, str], text: str, session: SessionModel, prunes: bool = False) -> None:
         self.tick()
-        sessions.PRUNE_EVERY = 1 if prunes else NEVER
+        pruning.PRUNE_EVERY = 1 if prunes else NEVER
         generation, secret = named
         refusal = self.refusal(session, generation, secret)
         self.seen[f"refresh: {refusal and refusal.code}"] += 1
@@ -475,7 +475,7 @@ class SessionLife(RuleBasedStateMachine):
 
     @rule()
     def prune(self) -> None:
-        list(sessions.prune())
+        list(pruning.prune())
         self.pruned()
 
     def pruned(self) -> None:
@@ -580,7 +580,7 @@ class SessionLife(RuleBasedStateMachine):
 
 
 def test_the_life_of_sessions_is_as_the_model_says(clocks: Clocks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "PRUNE_EVERY", NEVER)
+    monkeypatch.setattr(pruning, "PRUNE_EVERY", NEVER)
     seen = Counter[str]()
     # Fewer where every statement goes to another process.
     steps = hypothesis_settings(

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_jwtauth import refresh_tokens, sessions
 from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.models import DenylistEntry, Reason, Session
-from django_jwtauth.sessions import TokenPair
+from django_jwtauth.pairs import TokenPair
 from django_jwtauth.tokens import get_codec
 from tests.browser_tests.conftest import DESKTOP, PHONE, Visit, follow, overflows, unreadable
 

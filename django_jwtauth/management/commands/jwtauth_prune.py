@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from django_jwtauth import sessions
+from django_jwtauth import pruning
 
 ROWS_OF_PROGRESS = 100_000
 
@@ -22,10 +22,10 @@ class Command(BaseCommand):
     def handle(self, *, batch_size: int, dry_run: bool, **options: Any) -> None:
         """Prune, and print a count."""
         if dry_run:
-            self.stdout.write(f"Would delete {sessions.count_expired()} expired rows.")
+            self.stdout.write(f"Would delete {pruning.count_expired()} expired rows.")
             return
         deleted = 0
-        for batch in sessions.prune(batch_size):
+        for batch in pruning.prune(batch_size):
             if deleted // ROWS_OF_PROGRESS < (deleted + batch) // ROWS_OF_PROGRESS:
                 self.stdout.write(f"{deleted + batch} rows so far.")
             deleted += batch

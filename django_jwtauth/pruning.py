@@ -1,0 +1,56 @@
+"""Deleting the rows that can concern nothing any more."""
+
+import logging
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.db import DatabaseError, connections, models
+
+from .models import BATCH, DenylistEntry, Session, write_alias
+from .races import in_transaction
+
+PRUNE_EVERY = 100
+"""One refresh in so many also deletes a batch of what has expired."""
+
+logger = logging.getLogger("django_jwtauth")
+
+
+def prune(batch_size: int = BATCH) -> Iterator[int]:
+    """Delete sessions and denylist entries that can concern nothing any more.
+
+    One transaction a batch of each; yields how many rows it deleted. Stop it whenever you like.
+    """
+    while deleted := sum(_delete_some(rows, batch_size) for rows in _expired()):
+        yield deleted
+
+
+def count_expired() -> int:
+    """Return how many rows ``prune`` would delete."""
+    return sum(rows().count() for rows in _expired())
+
+
+def _expired() -> tuple[Callable[[], models.QuerySet[Any]], ...]:
+    alias = write_alias()
+    return Session.objects.using(alias).expired, DenylistEntry.objects.using(alias).expired
+
+
+def _delete_some(expired: Callable[[], models.QuerySet[Any]], batch_size: int) -> int:
+    batch = expired().order_by("expires_at").values_list("pk", flat=True)[:batch_size]
+
+    def write() -> int:
+        one_statement = connections[batch.db].features.allow_sliced_subqueries_with_in
+        # Asked again: what was expired a moment ago is deleted only if it still is.
+        return expired().filter(pk__in=batch.all() if one_statement else list(batch)).delete()[0]
+
+    return in_transaction(write)
+
+
+def prune_now_and_then() -> None:
+    """Delete a batch once in so many refreshes, so that the tables stay bounded where nobody prunes."""
+    if connections[write_alias()].in_atomic_block or random.randrange(PRUNE_EVERY):  # noqa: S311
+        return
+    try:
+        next(prune(), 0)
+    except DatabaseError:
+        logger.warning("Expired rows could not be deleted.", exc_info=True)
