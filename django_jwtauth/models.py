@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.conf import settings
-from django.db import models, router
+from django.db import connections, models, router, transaction
 from django.db.models.functions import Cast, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -154,11 +154,15 @@ class DenylistQuerySet(models.QuerySet["DenylistEntry"]):
         return ids
 
     def settle(self, keys: Iterable[int]) -> None:
-        """Mark entries as read by every process."""
-        # In one order: two of these at once then wait for each other, but never both.
+        """Mark entries as read by every process, but those that are locked."""
+        may_skip = connections[self.db].features.has_select_for_update_skip_locked
         ordered = sorted(keys)
         for start in range(0, len(ordered), BATCH):
-            self.filter(pk__in=ordered[start : start + BATCH], settled=False).update(settled=True)
+            batch = self.filter(pk__in=ordered[start : start + BATCH], settled=False)
+            with transaction.atomic(using=self.db):
+                # A load does this, and must not wait for a transaction that goes on for long.
+                free = batch.select_for_update(skip_locked=may_skip).values_list("pk", flat=True)
+                self.filter(pk__in=list(free)).update(settled=True)
 
 
 class DenylistEntry(models.Model):

@@ -335,6 +335,41 @@ def test_a_load_that_hangs_holds_others_up_no_longer_than_it_may(shared: Process
     ]
 
 
+def hold_an_entry(meet: Meet, sid: str) -> None:
+    with transaction.atomic():
+        DenylistEntry.objects.select_for_update().get(value=decode_id(sid))
+        meet()
+        meet()  # settled
+
+
+def settle_meanwhile(meet: Meet) -> list[str]:
+    """Settle all entries while another process has one locked; return those that are settled."""
+    impatient = {"mysql": "SET innodb_lock_wait_timeout = 2", "postgresql": "SET lock_timeout = '2s'"}
+    with connection.cursor() as cursor:
+        cursor.execute(impatient[connection.vendor])
+    keys = set(DenylistEntry.objects.values_list("pk", flat=True))
+    meet()
+    try:
+        DenylistEntry.objects.settle(keys)
+        return [str(entry) for entry in DenylistEntry.objects.filter(settled=True)]
+    finally:
+        meet()
+
+
+def test_an_entry_that_is_locked_does_not_hold_up_a_load_that_settles_it(shared: Processes) -> None:
+    logins = shared.call(log_in, 3)
+    shared.call(revoke_all, logins)
+    held, *others = [sid for sid, _, _ in logins]
+    _, settled = shared.run([(hold_an_entry, held), (settle_meanwhile,)])
+    assert held not in settled
+    assert set(others) <= set(settled)
+
+
+def revoke_all(meet: Meet, logins: list[Login]) -> None:
+    for login in logins:
+        revoke(login)
+
+
 # --- Forks
 
 

@@ -187,7 +187,7 @@ def test_entries_are_settled_in_batches():
     commit(2)
     with statements() as executed:
         DenylistEntry.objects.settle(keys)
-    assert len(executed) == 2
+    assert len([sql for sql in executed if sql.startswith("UPDATE")]) == 2
     assert settled() == seen
 
 
