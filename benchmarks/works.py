@@ -2,6 +2,7 @@
 
 import gc
 import json
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable
@@ -94,19 +95,19 @@ class Work:
         return [self.holders[place] for place in range(-count, 0)]
 
     def prepare(self, seconds: float) -> float:
-        """Check, find how many calls take so many seconds, and return the queries a call."""
+        """Check, find how many calls take so many seconds, and return the queries of most calls."""
         self.check()
-        inputs = self.make(20)
-        with CaptureQueriesContext(connection) as queries:
-            for item in inputs:
+        found = []
+        for item in self.make(20):
+            with CaptureQueriesContext(connection) as queries:
                 self.act(item)
-            found = len(queries)
+            found.append(len(queries))
         self.finish()
         self.count = 1
         while (taken := self.time(self.count) * self.count) < seconds / 2:
             self.count *= 2
         self.count = max(1, round(self.count * seconds / taken))
-        return found / len(inputs)
+        return statistics.median(found)
 
     def time(self, count: int) -> float:
         """Return the seconds a call takes on average.
