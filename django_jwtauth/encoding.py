@@ -5,6 +5,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TypeGuard
 
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 # What base64 has and base64url has not becomes what neither has.
@@ -83,6 +84,6 @@ def encode_ids(uuids: Sequence[str]) -> list[str]:
     return [text[start : start + ID_CHARACTERS] for start in range(0, len(text), 24)]
 
 
-def is_id(text: str) -> bool:
-    """Whether ``decode_id`` would take this."""
-    return _ID.fullmatch(text) is not None
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether this is text that ``decode_id`` would take."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None

@@ -212,7 +212,7 @@ def _read_claims(values: dict[str, Any]) -> Claims:
     audiences: list[Any] = aud if isinstance(aud, list) else [aud]
     if not (_is_text(sub) and all(map(_is_text, audiences)) and _is_number(exp) and _is_number(iat)):
         raise InvalidTokenError("claims")
-    if not (_is_id(jti) and _is_id(sid)):
+    if not (is_id(jti) and is_id(sid)):
         raise InvalidTokenError("claims")
     if not ("nbf" not in values or _is_number(nbf)) or not ("scope" not in values or isinstance(scope, str)):
         raise InvalidTokenError("claims")
@@ -272,7 +272,3 @@ def _is_text(value: Any) -> TypeGuard[str]:
 
 def _is_number(value: Any) -> TypeGuard[NumericDate]:
     return (type(value) is int or type(value) is float) and abs(value) <= MAXIMUM_DATE
-
-
-def _is_id(value: Any) -> TypeGuard[str]:
-    return isinstance(value, str) and is_id(value)
