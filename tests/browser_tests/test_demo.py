@@ -248,9 +248,9 @@ class TestSessions:
 
 
 class TestTwoTabs:
-    def test_they_share_a_login_without_a_race(self, visit: Visit, page: Page, jwtauth: Callable[..., None]) -> None:
-        # A race lost would be seen as a replay.
-        jwtauth(REUSE_LEEWAY=timedelta(0))
+    def test_they_share_a_login_and_each_refreshes_once_at_most(self, visit: Visit, page: Page) -> None:
+        # With the usual leeway: a tab in another process may see the token before for a moment, lock or not.
+        refreshed = visit.count("POST", REFRESH)
         other = visit.open("/")
         other.get_by_role("heading", name="Logged in as alice").wait_for()
         before = Session.objects.get().generation
@@ -262,6 +262,7 @@ class TestTwoTabs:
         session = Session.objects.get()
         assert session.revoked_at is None
         assert before < session.generation <= before + 2
+        assert visit.count("POST", REFRESH) <= refreshed + 3, "one to open the other tab, and then one a tab"
         assert visit.count("GET", PING) == 20
 
         # What one of them refreshes, the other has.
