@@ -30,7 +30,9 @@ def read_object(data: bytes) -> dict[str, Any]:
     """
     text = data.decode("utf-8")
     # Straight to the scanner; around an object there may be white space, but there hardly ever is.
-    value, end = _JSON.raw_decode(text if text[:1] == "{" else text.lstrip(WHITE_SPACE))
+    if text[:1] != "{":
+        text = text.lstrip(WHITE_SPACE)
+    value, end = _JSON.raw_decode(text)
     if not isinstance(value, dict) or text[end:].strip(WHITE_SPACE):
         raise ValueError("no JSON object")
     # Each takes two characters, and hardly anything opens so many, let alone inside each other.
