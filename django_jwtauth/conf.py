@@ -268,10 +268,14 @@ def get_config() -> Config:
     Raises ``ImproperlyConfigured`` with the first mistake, because a server may start without running
     the system checks.
     """
-    raw = getattr(settings, "JWTAUTH", {})
-    for problem in find_problems(raw):
+    # In no variable: an error report would show it, keys and all.
+    for problem in find_problems(_raw()):
         raise ImproperlyConfigured(f"{problem.message} {problem.hint} ({problem.id})")
-    return _build(raw)
+    return _build(_raw())
+
+
+def _raw() -> Any:
+    return getattr(settings, "JWTAUTH", {})
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

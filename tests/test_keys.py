@@ -695,11 +695,18 @@ class TestConfiguredRing:
             configured_ring()
 
 
-@pytest.mark.parametrize("changes", [{"SECRET_KEY_FALLBACKS": [""]}, {"JWTAUTH": None}])
-def test_an_error_report_about_a_wrong_key_shows_none_of_the_others(settings, changes):
-    if changes.get("JWTAUTH", 1) is None:
-        entries = [keys.entry("ES256"), {"ALGORITHM": "HS256", "SECRET": "s" * 31}]
-        changes = {"JWTAUTH": {"ISSUER": "x", "SIGNING_KEYS": entries}}
+SIGNING_KEYS = [keys.entry("ES256"), {"ALGORITHM": "HS256", "SECRET": "s" * 31}]
+
+
+@pytest.mark.parametrize(
+    ("raised_in", "changes"),
+    [
+        ("configured_ring", {"SECRET_KEY_FALLBACKS": [""]}),
+        ("configured_ring", {"JWTAUTH": {"ISSUER": "x", "SIGNING_KEYS": SIGNING_KEYS}}),
+        ("get_config", {"JWTAUTH": {"ISUER": "x", "SIGNING_KEYS": SIGNING_KEYS}}),
+    ],
+)
+def test_an_error_report_about_a_mistake_shows_no_key(settings, raised_in, changes):
     for name, value in changes.items():
         setattr(settings, name, value)
     try:
@@ -707,7 +714,7 @@ def test_an_error_report_about_a_wrong_key_shows_none_of_the_others(settings, ch
     except ImproperlyConfigured as error:
         below = error.with_traceback(error.__traceback__.tb_next)
         report = ExceptionReporter(None, type(below), below, below.__traceback__).get_traceback_html()
-    assert "configured_ring" in report
+    assert raised_in in report
     for secret in (settings.SECRET_KEY, "s" * 31, "PRIVATE KEY-----"):
         assert secret not in report
 
