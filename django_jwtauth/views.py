@@ -62,6 +62,8 @@ class _Strict(BaseParser):
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         try:
+            # Codecs that make no text, some of which unpack a body of any size, are not even tried.
+            "".encode((parser_context or {}).get("encoding") or "utf-8")
             return super().parse(stream, media_type, parser_context)
         except (RecursionError, UnicodeError, LookupError, TypeError, SuspiciousOperation) as error:
             raise ParseError from error

@@ -49,6 +49,7 @@ TYPES = [
     *(
         "application/json; charset=utf-16",
         "application/json; charset=rot13",
+        "application/json; charset=zlib",
         "text/plain",
         "",
         ";",

@@ -319,6 +319,8 @@ class TestBadInput:
             "application/json; charset=rot13",
             "application/json; charset=base64",
             "application/json; charset=idna",
+            "application/json; charset=zlib",
+            "application/json; charset=bz2",
             "application/json; charset=utf-7",
             "application/x-www-form-urlencoded; charset=base64",
             "application/x-www-form-urlencoded; charset=punycode",
