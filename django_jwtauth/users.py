@@ -1,6 +1,6 @@
 """The user behind the claims. A local user is looked for where the issuer is ours, or where ``USER`` finds one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -232,9 +232,19 @@ class TokenUser:
     is_active = True
     is_authenticated = True
     is_anonymous = False
+    is_staff = False
+    is_superuser = False
 
     def __init__(self, claims: Claims) -> None:
         self.claims = claims
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        """Whether the user has a permission of the user table, which is not asked: no."""
+        return False
+
+    def has_perms(self, perm_list: Iterable[str], obj: Any = None) -> bool:
+        """Whether the user has several: no."""
+        return False
 
     @property
     def pk(self) -> str:

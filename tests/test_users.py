@@ -221,6 +221,12 @@ class TestTokenUser:
         assert one.is_active
         assert not one.is_anonymous
 
+    def test_it_is_nobody_special_to_permissions(self):
+        one = users.TokenUser(claims("7"))
+        assert (one.is_staff, one.is_superuser) == (False, False)
+        assert not one.has_perm("notes.add_note")
+        assert not one.has_perms(["notes.add_note"], obj=one)
+
     def test_it_answers_no_misspelt_attribute(self):
         with pytest.raises(AttributeError):
             users.TokenUser(claims()).is_stafff  # noqa: B018
