@@ -76,7 +76,11 @@ def _connect(parts: SplitResult, deadline: float) -> socket.socket:
     host = str(parts.hostname)
     error: OSError = OSError("the name has no address")
     for *kind, _, address in socket.getaddrinfo(host, parts.port or PORTS[parts.scheme], type=socket.SOCK_STREAM):
-        connection = socket.socket(*kind)
+        try:
+            connection = socket.socket(*kind)
+        except OSError as failure:  # of a family that this machine does not speak
+            error = failure
+            continue
         try:
             connection.settimeout(_left(deadline))
             connection.connect(address)

@@ -191,6 +191,12 @@ class TestAddresses:
         monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [bad, good])
         assert download(server.url) == BODY
 
+    def test_a_family_that_this_machine_does_not_speak_is_passed_over(self, server, monkeypatch):
+        good = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
+        bad = (socket.AF_INET, 99, 99, *good[3:])
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [bad, good])
+        assert download(server.url) == BODY
+
     def test_nobody_at_any_address_is_an_error(self):
         with publisher() as server:
             url = server.url
