@@ -102,7 +102,16 @@ def test_ages_are_a_number_and_a_unit(text, meant):
     assert jwtauth_revoke.duration(text) == timedelta(**meant)
 
 
-@pytest.mark.parametrize("text", ["", "5", "d", "5y", "-5d", "5 d", "1.5h", "9999999d", "\u0665d"])
+def test_the_longest_age_is_one_of_the_calendar(revoke, logins):
+    assert "No session" in revoke("--older-than=99999w", "--no-input")
+
+
+def test_no_age_at_all_is_one_too(revoke, logins):
+    revoke("--older-than=0s", "--no-input")
+    assert ended() == sids(*logins)
+
+
+@pytest.mark.parametrize("text", ["", "5", "d", "5y", "-5d", "5 d", "1.5h", "100000d", "\u0665d"])
 def test_other_ages_are_refused(revoke, logins, text):
     with pytest.raises(CommandError, match="write a number and one of s, m, h, d, w"):
         revoke(f"--older-than={text}", "--no-input")

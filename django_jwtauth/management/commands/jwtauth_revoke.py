@@ -22,7 +22,7 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"
 
 def duration(text: str) -> timedelta:
     """Return the time that ``90m`` or ``30d`` means."""
-    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
+    match = re.fullmatch(r"([0-9]{1,5})([smhdw])", text)
     if match is None:
         raise ArgumentTypeError("write a number and one of s, m, h, d, w, such as 30d")
     number, unit = match.groups()
@@ -70,7 +70,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Revoked {ended} {noun(ended)}. {after_that()}")
 
     def _choose(self, options: dict[str, Any]) -> SessionQuerySet:
-        if not any(options[name] for name in ("user", "session", "token", "older_than", "all")):
+        if options["older_than"] is None and not any(options[name] for name in ("user", "session", "token", "all")):
             raise CommandError("Say which: --user, --session, --token, --older-than or --all.")
         # Ended ones as well, while an access token of theirs may be alive: after a restore it is not on the denylist.
         chosen = Session.objects.using(write_alias()).holding_access()
