@@ -106,6 +106,9 @@ class Denylist:
         # A snapshot older than this is used by no request, and a younger one has what was denied before it.
         kept = max(config.denylist_interval, config.denylist_max_staleness).total_seconds()
         with self._lock:
+            if self._snapshot.listing is NOTHING_READ and self._load is None:
+                # What is read later has them. A command that ends a million sessions would keep them all in vain.
+                return
             own = {key: added for key, added in self._snapshot.own.items() if now.monotonic - added.monotonic <= kept}
             self._snapshot = replace(self._snapshot, own=own | dict.fromkeys(ids, now))
 
