@@ -12,6 +12,7 @@ from django.contrib.admin.models import CHANGE, DELETION
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -194,9 +195,10 @@ class DenylistEntryAdmin(LookingAdmin):
     def save_model(self, request: HttpRequest, obj: DenylistEntry, form: Any, change: bool) -> None:
         entries = DenylistEntry.objects.using(write_alias()).filter(claim=obj.claim, value=obj.value)
         if form.session is None:
-            deny([obj])
-            # It may be there already, for less long, and forgotten by the processes that have read it.
-            entries.filter(expires_at__lt=obj.expires_at).update(expires_at=obj.expires_at, settled=False)
+            with transaction.atomic(using=write_alias()):
+                # It may be there already, for less long, and forgotten by the processes that have read it.
+                entries.filter(expires_at__lt=obj.expires_at).delete()
+                deny([obj])
         else:
             sessions.revoke(form.session, Reason.ADMIN, request)
         obj.pk = entries.values_list("pk", flat=True).first()

@@ -569,10 +569,12 @@ class TestAddingToTheDenylist:
     def test_a_jti_denied_again_is_denied_for_longer_and_never_for_less(self, add):
         jti = encode_id(new_id())
         add(jti, **in_an_hour())
-        first = DenylistEntry.objects.get().expires_at
+        known, first = DenylistEntry.objects.values_list("pk", "expires_at").get()
         DenylistEntry.objects.update(expires_at=first - timedelta(minutes=50))
         add(jti, **in_an_hour())
         assert DenylistEntry.objects.get().expires_at >= first
+        # A process that knows the old one would otherwise take it for read by all.
+        assert DenylistEntry.objects.get().pk != known
         DenylistEntry.objects.update(expires_at=first + timedelta(days=1))
         add(jti, **in_an_hour())
         assert DenylistEntry.objects.get().expires_at == first + timedelta(days=1)
