@@ -55,7 +55,10 @@ class MayManageSessions(TokenHasScope):
 
 
 def _challenge_on_denial(view: Any, challenge: str) -> None:
-    """Add a challenge to the view's 403, if there will be one: another permission may still grant."""
+    """Add a challenge to the view's 403, if there will be one: another permission may still grant.
+
+    It is there as well where that one grants and a third one denies.
+    """
     deny = view.permission_denied
 
     def permission_denied(*args: Any, **kwargs: Any) -> None:

@@ -69,7 +69,8 @@ def _carry_sessions_over(instance: Any, raw: bool, update_fields: Any, **kwargs:
     """Let the sessions of a user live on when Django upgrades the hash of an unchanged password at login.
 
     Sessions that did not match the old hash stay unmatched. It happens together with the password's own
-    update, under the user's row lock, so that no refresh sees one without the other.
+    update, under the user's row lock, so that no refresh sees one without the other. Django then stores the same
+    hash once more, and that would undo a change which comes in those milliseconds, as it does without this app.
     """
     if raw or set(update_fields or ()) != {"password"} or not _is_hash_upgrade(instance):
         return
