@@ -58,7 +58,7 @@ def utc_offset(connection: Any) -> float:
 class DatabaseNow(Now):
     """The clock of the database, in the time zone in which Django keeps times there.
 
-    MariaDB's own is that of the server, and jumps where summer begins and ends.
+    MariaDB's own is that of the server, and jumps where summer begins and ends; SQLite's is UTC.
     """
 
     def as_mysql(self, compiler: Any, connection: Any, **extra_context: Any) -> tuple[str, Any]:
@@ -73,6 +73,11 @@ class SessionQuerySet(models.QuerySet["Session"]):
     def live(self) -> Self:
         """Those that can be refreshed."""
         return self.filter(revoked_at=None, expires_at__gt=timezone.now())
+    def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> tuple[str, Any]:
+        """Return the SQL for SQLite."""
+        template = f"STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW', '{utc_offset(connection):+.0f} seconds')"
+        return self.as_sql(compiler, connection, template=template, **extra_context)
+
 
     def expired(self) -> Self:
         """Those past their end, revoked or not, of which no token can be accepted any more."""

@@ -128,6 +128,15 @@ class TestStart:
         session = Session.objects.get()
         assert session.access_expires_at.timestamp() == claims_of(pair.access_token)["exp"]
 
+    @pytest.mark.parametrize("use_tz", [True, False])
+    @pytest.mark.parametrize("time_zone", ["UTC", "Asia/Kolkata", "America/New_York"])
+    def test_its_times_are_those_of_the_time_zone_that_django_keeps(self, user, settings, use_tz, time_zone):
+        settings.USE_TZ, settings.TIME_ZONE = use_tz, time_zone
+        sessions.refresh(sessions.start(user).refresh_token)
+        session = Session.objects.get()
+        for at in (session.created_at, session.refreshed_at):
+            assert abs(at - timezone.now()) < timedelta(minutes=1)
+
     def test_client_and_address_are_recorded(self, user):
         request = RequestFactory().post("/", headers={"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0"})
         sessions.start(user, request)
