@@ -63,13 +63,14 @@ def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta 
     session = Session(
         user=user,
         auth_hash="" if vars(user).pop(users.OVERTAKEN, False) else next(users.auth_hashes(user)),
-        created_at=DatabaseNow(),
-        refreshed_at=DatabaseNow(),
+        created_at=now,
+        refreshed_at=now,
         expires_at=min(now + config.refresh_token_lifetime, ends_at),
         ends_at=ends_at,
         **_client_fields(request),
     )
     pair = pairs.issue(session, user, request, now)
+    session.created_at = session.refreshed_at = DatabaseNow()
     try:
         session.save(using=write_alias(), force_insert=True)
     except IntegrityError as error:

@@ -234,6 +234,14 @@ class TestClaimsHook:
         pair = sessions.start(user)
         assert seen == [(user, pair.session, None)]
 
+    def test_it_sees_when_the_session_began(self, user, jwtauth):
+        jwtauth(CLAIMS=lambda user, session, request: {"auth_time": int(session.created_at.timestamp())})
+        pair = sessions.start(user)
+        first = sessions.verify(pair.access_token)
+        assert abs(first.extra["auth_time"] - first.iat) <= 1
+        again = sessions.verify(sessions.refresh(pair.refresh_token).access_token)
+        assert abs(again.extra["auth_time"] - first.extra["auth_time"]) <= 1
+
     @pytest.mark.parametrize("claim", ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "cnf"])
     def test_a_claim_that_the_app_writes_is_refused_by_name_and_nothing_is_stored(self, user, jwtauth, claim):
         jwtauth(CLAIMS=lambda user, session, request: {claim: "x"})
