@@ -21,7 +21,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from . import client, pairs, refresh_tokens, users
 from .claims import Claims
-from .conf import ZERO, get_config
+from .conf import get_config
 from .denylist import deny, denylist
 from .encoding import decode_id
 from .errors import (
@@ -248,8 +248,8 @@ def _check_refreshable(session: Session, request: HttpRequest | None) -> None:
 
 def _is_retry(session: Any, presented_generation: int) -> bool:
     """Whether the predecessor came back so soon that its answer was lost, or another tab was as fast."""
-    # Less than nothing where a statement began before the other one's; that is not yet within a leeway of zero.
-    since = max(session.database_now - session.refreshed_at, ZERO)
+    # Less than nothing where a statement began before the other one's, or where a clock was set back, if not for long.
+    since = abs(session.database_now - session.refreshed_at)
     return bool(presented_generation + 1 == session.generation and since < get_config().reuse_leeway)
 
 

@@ -365,6 +365,17 @@ class TestRefresh:
         with pytest.raises(ReusedTokenError):
             sessions.refresh(pair.refresh_token)
 
+    def test_an_hour_that_daylight_saving_repeats_is_not_forgiven(self, pair):
+        sessions.refresh(pair.refresh_token)
+        Session.objects.update(refreshed_at=timezone.now() + timedelta(minutes=20))
+        with pytest.raises(ReusedTokenError):
+            sessions.refresh(pair.refresh_token)
+
+    def test_a_moment_by_which_the_clock_went_back_is_forgiven(self, pair):
+        successor = sessions.refresh(pair.refresh_token)
+        Session.objects.update(refreshed_at=timezone.now() + timedelta(seconds=5))
+        assert sessions.refresh(pair.refresh_token).refresh_token == successor.refresh_token
+
     def test_the_token_before_the_predecessor_is_reuse_even_within_the_leeway(self, pair):
         sessions.refresh(sessions.refresh(pair.refresh_token).refresh_token)
         with pytest.raises(ReusedTokenError):
