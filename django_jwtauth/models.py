@@ -41,6 +41,18 @@ def write_alias() -> str:
     return router.db_for_write(Session)
 
 
+def lock_free(rows: models.QuerySet[Any]) -> Any:
+    """Lock rows, but for those that others have locked, for however long. Returns the keys of what is locked.
+
+    SQLite, which locks no rows, gets the query for the keys.
+    """
+    keys = rows.values_list("pk", flat=True)
+    features = connections[rows.db].features
+    if not features.has_select_for_update:
+        return keys
+    return list(keys.select_for_update(skip_locked=features.has_select_for_update_skip_locked))
+
+
 def skew_margin() -> timedelta:
     """Return how long an entry outlives its token, for readers whose clocks run behind.
 
@@ -61,6 +73,11 @@ class DatabaseNow(Now):
     MariaDB's own is that of the server, and jumps where summer begins and ends; SQLite's is UTC.
     """
 
+    def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> tuple[str, Any]:
+        """Return the SQL for SQLite."""
+        template = f"STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW', '{utc_offset(connection):+.0f} seconds')"
+        return self.as_sql(compiler, connection, template=template, **extra_context)
+
     def as_mysql(self, compiler: Any, connection: Any, **extra_context: Any) -> tuple[str, Any]:
         """Return the SQL for MariaDB."""
         template = f"(UTC_TIMESTAMP(6) + INTERVAL {utc_offset(connection):.0f} SECOND)"
@@ -73,11 +90,6 @@ class SessionQuerySet(models.QuerySet["Session"]):
     def live(self) -> Self:
         """Those that can be refreshed."""
         return self.filter(revoked_at=None, expires_at__gt=timezone.now())
-    def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> tuple[str, Any]:
-        """Return the SQL for SQLite."""
-        template = f"STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW', '{utc_offset(connection):+.0f} seconds')"
-        return self.as_sql(compiler, connection, template=template, **extra_context)
-
 
     def expired(self) -> Self:
         """Those past their end, revoked or not, of which no token can be accepted any more."""
@@ -159,15 +171,12 @@ class DenylistQuerySet(models.QuerySet["DenylistEntry"]):
         return ids
 
     def settle(self, keys: Iterable[int]) -> None:
-        """Mark entries as read by every process, but those that are locked."""
-        may_skip = connections[self.db].features.has_select_for_update_skip_locked
+        """Mark entries as read by every process, but those that are locked: a load, which does this, must not wait."""
         ordered = sorted(keys)
         for start in range(0, len(ordered), BATCH):
             batch = self.filter(pk__in=ordered[start : start + BATCH], settled=False)
             with transaction.atomic(using=self.db):
-                # A load does this, and must not wait for a transaction that goes on for long.
-                free = batch.select_for_update(skip_locked=may_skip).values_list("pk", flat=True)
-                self.filter(pk__in=list(free)).update(settled=True)
+                self.filter(pk__in=lock_free(batch)).update(settled=True)
 
 
 class DenylistEntry(models.Model):

@@ -5,9 +5,9 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.db import DatabaseError, connections, models
+from django.db import connections, models
 
-from .models import BATCH, DenylistEntry, Session, write_alias
+from .models import BATCH, DenylistEntry, Session, lock_free, write_alias
 from .races import in_transaction
 
 PRUNE_EVERY = 100
@@ -36,12 +36,11 @@ def _expired() -> tuple[Callable[[], models.QuerySet[Any]], ...]:
 
 
 def _delete_some(expired: Callable[[], models.QuerySet[Any]], batch_size: int) -> int:
-    batch = expired().order_by("expires_at").values_list("pk", flat=True)[:batch_size]
-
     def write() -> int:
-        one_statement = connections[batch.db].features.allow_sliced_subqueries_with_in
+        # A refresh does this now and then, and must not wait for a transaction that goes on for long.
+        batch = lock_free(expired().order_by("expires_at")[:batch_size])
         # Asked again: what was expired a moment ago is deleted only if it still is.
-        return expired().filter(pk__in=batch.all() if one_statement else list(batch)).delete()[0]
+        return expired().filter(pk__in=batch).delete()[0]
 
     return in_transaction(write)
 
@@ -52,5 +51,5 @@ def prune_now_and_then() -> None:
         return
     try:
         next(prune(), 0)
-    except DatabaseError:
+    except Exception:  # of the database, or of a receiver of the project's own; the refresh has succeeded
         logger.warning("Expired rows could not be deleted.", exc_info=True)

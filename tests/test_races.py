@@ -25,8 +25,9 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.core.management import call_command
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test import override_settings
+from django.utils import timezone
 
-from django_jwtauth import sessions
+from django_jwtauth import pruning, sessions
 from django_jwtauth.encoding import decode_id
 from django_jwtauth.errors import CredentialsError, JWTAuthError
 from django_jwtauth.models import DenylistEntry, Session
@@ -466,3 +467,42 @@ def test_two_hash_upgrades_at_once_end_no_session(shared: Processes) -> None:
     # A login that was overtaken cannot tell the other's upgrade from a password change, and must log in once more.
     outcomes = zip(*(shared.call(refresh_all, pairs) for pairs in started), strict=True)
     assert all("refreshed" in both and set(both) <= {"refreshed", "token_revoked"} for both in outcomes)
+
+
+# --- Pruning beside a transaction that goes on for long
+
+
+def expire(meet: Meet, sids: list[str]) -> None:
+    past = timezone.now() - timedelta(days=20)
+    keys = [decode_id(sid) for sid in sids]
+    assert Session.objects.filter(pk__in=keys).update(expires_at=past, access_expires_at=past) == len(keys)
+
+
+def hold_a_session(meet: Meet, sid: str) -> None:
+    with transaction.atomic():
+        Session.objects.select_for_update().get(pk=decode_id(sid))
+        meet()
+        meet()  # pruned
+
+
+def prune_meanwhile(meet: Meet) -> list[str]:
+    """Prune while another process has a session locked; return the sessions that are left."""
+    impatient = {"mysql": "SET innodb_lock_wait_timeout = 2", "postgresql": "SET lock_timeout = '2s'"}
+    with connection.cursor() as cursor:
+        cursor.execute(impatient[connection.vendor])
+    meet()
+    try:
+        list(pruning.prune())
+        return [session.sid for session in Session.objects.all()]
+    finally:
+        meet()
+
+
+@pytest.mark.parametrize("url", ["postgres_url", "mariadb_url"], ids=["postgres", "mariadb"])
+def test_pruning_waits_for_nobody(url: str, request: pytest.FixtureRequest) -> None:
+    with processes(request.getfixturevalue(url)) as running:
+        held, *others = [login[0] for login in running.call(log_in, 3)]
+        running.call(expire, [held, *others])
+        _, left = running.run([(hold_a_session, held), (prune_meanwhile,)])
+        assert held in left
+        assert not set(others).intersection(left)

@@ -13,7 +13,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, OperationalError, connection
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from django.test import RequestFactory
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
@@ -871,13 +871,13 @@ class TestPrune:
         assert not Session.objects.filter(pk=oldest.pk).exists()
         assert list(pruning.prune(2)) == [2, 1]
 
-    def test_a_batch_of_each_table_is_one_statement_where_the_database_can(self, user):
+    def test_a_batch_of_each_table_is_one_statement_or_two_where_rows_are_locked(self, user):
         for _ in range(5):
             age(sessions.start(user).session, timedelta(days=20))
         with statements() as executed:
             assert list(pruning.prune()) == [5]
-        several = not connection.features.allow_sliced_subqueries_with_in
-        assert len(executed) == (5 if several else 4)
+        # Twice each table; where nothing is found, nothing is deleted.
+        assert len(executed) == (5 if connection.features.has_select_for_update else 4)
 
     def test_it_keeps_a_session_whose_access_token_outlives_it_because_the_lifetimes_were_shortened(
         self, user, jwtauth, monkeypatch
@@ -902,17 +902,8 @@ class TestPrune:
         age(session, timedelta(minutes=60))
         assert list(pruning.prune()) == [1]
 
-    @pytest.fixture
-    def in_two_statements(self, monkeypatch):
-        """As for a database that cannot do it in one."""
-        monkeypatch.setattr(connection.features, "allow_sliced_subqueries_with_in", False)
-
-    def test_a_batch_is_deleted_in_two_statements_as_well(self, user, in_two_statements):
-        for _ in range(3):
-            age(sessions.start(user).session, timedelta(days=20))
-        assert list(pruning.prune(2)) == [2, 1]
-
-    def test_a_row_that_is_no_longer_expired_is_not_deleted(self, pair, in_two_statements):
+    @pytest.mark.skipif("sqlite" in connection.vendor, reason="does it in one statement")
+    def test_a_row_that_is_no_longer_expired_is_not_deleted(self, pair):
         age(pair.session, timedelta(days=20))
         revived = []
 
@@ -957,11 +948,12 @@ class TestPruneByRefresh:
         assert Session.objects.count() == 4
 
     @pytest.mark.django_db(transaction=True)
-    def test_a_refresh_succeeds_although_pruning_fails(self, pair, expired, drawn, monkeypatch, caplog):
+    @pytest.mark.parametrize("kind", [OperationalError, InterfaceError, RuntimeError])
+    def test_a_refresh_succeeds_although_pruning_fails(self, pair, expired, drawn, monkeypatch, caplog, kind):
         def fail(self):
-            raise OperationalError("canceling statement due to statement timeout")
+            raise kind("why it failed")
 
         monkeypatch.setattr(sessions.SessionQuerySet, "expired", fail)
         assert sessions.refresh(pair.refresh_token).access_token
         assert "could not be deleted" in caplog.text
-        assert "statement timeout" in caplog.text
+        assert "why it failed" in caplog.text
