@@ -209,7 +209,7 @@ class Figures:
     late: int = 0
     """Requests that were sent later than promised after the commit was over, and accepted."""
     revived: int = 0
-    """Requests that were accepted by a worker which had refused the token before."""
+    """Requests that were accepted by a worker which had refused the token before they were sent."""
     kept: int = 0
     """Requests with tokens whose revocation was rolled back, or which never were revoked, some time after."""
     wrongly_refused: int = 0
@@ -238,7 +238,8 @@ class Watch:
         self.figures = Figures()
         self._interval = interval
         self._numbers = itertools.count()
-        self._refused: set[tuple[str, int]] = set()
+        self._refused: dict[tuple[str, int], float] = {}
+        """When a worker had first refused a token. Two clients may have the same one, once theirs were killed."""
         self._lock = threading.Condition()
         self._questions: list[list[_Question]] = [[] for _ in clients]
         self._ending = False
@@ -342,10 +343,10 @@ class Watch:
                 figures.kept += 1
                 figures.wrongly_refused += refused
             elif refused:
-                self._refused.add(key)
+                self._refused.setdefault(key, time.monotonic())
             else:
                 figures.worst = max(figures.worst, sent - revoked.begun)
-                figures.revived += key in self._refused
+                figures.revived += sent > self._refused.get(key, float("inf"))
                 figures.late += sent > revoked.done + self._interval + SLOW_MACHINE
                 if question.last:
                     given_up = sent > revoked.done + self._interval + GIVE_UP
