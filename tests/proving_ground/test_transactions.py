@@ -53,7 +53,7 @@ SET_UPS = [
     ),
     SetUp("the same, users and tables on another alias", changes={"elsewhere": True}),
     SetUp("the same, a replica that lags", changes={"replica": True}),
-    SetUp("the same, most of the denylist is not read anew", 5 * FEW, changes={"listing": SETTLING_SOON}),
+    SetUp("the same, most of the denylist is not read anew", 10 * FEW, changes={"listing": SETTLING_SOON}),
     SetUp("the same, DENYLIST_INTERVAL 0", changes={"durations": {"DENYLIST_INTERVAL": 0}}),
 ]
 TRIED = [set_up for set_up in SET_UPS if FULL or not set_up.only_full]
