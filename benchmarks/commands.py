@@ -266,7 +266,7 @@ def explain() -> list[str]:
     with connection.execute_wrapper(record):
         PRODUCT.refresh(holders[0][1].refresh)
         read("default", before)
-        next(PRODUCT.load("sessions.prune")(), 0)
+        next(PRODUCT.load("pruning.prune")(), 0)
     plans = []
     for sql, parameters in statements:
         if sql.startswith(("SELECT", "UPDATE", "DELETE")):
