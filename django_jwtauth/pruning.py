@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import connections, models
@@ -27,20 +27,19 @@ def prune(batch_size: int = BATCH) -> Iterator[int]:
 
 def count_expired() -> int:
     """Return how many rows ``prune`` would delete."""
-    return sum(rows().count() for rows in _expired())
+    return sum(rows.count() for rows in _expired())
 
 
-def _expired() -> tuple[Callable[[], models.QuerySet[Any]], ...]:
+def _expired() -> tuple[models.QuerySet[Any], ...]:
     alias = write_alias()
-    return Session.objects.using(alias).expired, DenylistEntry.objects.using(alias).expired
+    return Session.objects.using(alias).expired(), DenylistEntry.objects.using(alias).expired()
 
 
-def _delete_some(expired: Callable[[], models.QuerySet[Any]], batch_size: int) -> int:
+def _delete_some(expired: models.QuerySet[Any], batch_size: int) -> int:
     def write() -> int:
         # A refresh does this now and then, and must not wait for a transaction that goes on for long.
-        batch = lock_free(expired().order_by("expires_at")[:batch_size])
-        # Asked again: what was expired a moment ago is deleted only if it still is.
-        return expired().filter(pk__in=batch).delete()[0]
+        batch = lock_free(expired.order_by("expires_at")[:batch_size])
+        return expired.filter(pk__in=batch).delete()[0]
 
     return in_transaction(write)
 
