@@ -344,16 +344,11 @@ def hold_an_entry(meet: Meet, sid: str) -> None:
 
 def settle_meanwhile(meet: Meet) -> list[str]:
     """Settle all entries while another process has one locked; return those that are settled."""
-    impatient = {"mysql": "SET innodb_lock_wait_timeout = 2", "postgresql": "SET lock_timeout = '2s'"}
-    with connection.cursor() as cursor:
-        cursor.execute(impatient[connection.vendor])
     keys = set(DenylistEntry.objects.values_list("pk", flat=True))
     meet()
-    try:
-        DenylistEntry.objects.settle(keys)
-        return [str(entry) for entry in DenylistEntry.objects.filter(settled=True)]
-    finally:
-        meet()
+    DenylistEntry.objects.settle(keys)
+    meet()
+    return [str(entry) for entry in DenylistEntry.objects.filter(settled=True)]
 
 
 def test_an_entry_that_is_locked_does_not_hold_up_a_load_that_settles_it(shared: Processes) -> None:
