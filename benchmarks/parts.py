@@ -3,12 +3,14 @@
 import hmac
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from django.core.handlers.wsgi import WSGIRequest
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
+from .harness import KEYS
 from .works import environ
 
 Step = tuple[str, Callable[[Any], Any], Sequence[Any]]
@@ -35,6 +37,7 @@ def _steps(tokens: Sequence[str]) -> list[Step]:
     from django_jwtauth.conf import get_config
     from django_jwtauth.denylist import denylist
     from django_jwtauth.encoding import b64url_decode
+    from django_jwtauth.keys import Key
     from django_jwtauth.strict_json import read_object
 
     codec, config = module.get_codec(), get_config()
@@ -45,6 +48,7 @@ def _steps(tokens: Sequence[str]) -> list[Step]:
     bodies = [b64url_decode(body) for _, body, _ in segments]
     secret = bytes(key.verifying_key) if key.is_symmetric else b""
     fresh = module.TokenCodec(codec.rings)
+    others = [Key.from_dict({"ALGORITHM": name, "PRIVATE_KEY": pem}) for name, pem in KEYS.items() if pem]
     return [
         ("seen: all of authenticate", JWTAuthentication().authenticate, [_request(token) for token in tokens]),
         ("seen: verify", sessions.verify, tokens),
@@ -56,10 +60,22 @@ def _steps(tokens: Sequence[str]) -> list[Step]:
         ("never seen:   form", module._COMPACT.fullmatch, tokens),
         ("never seen:   base64url of the claims", b64url_decode, [body for _, body, _ in segments]),
         ("never seen:   JSON", read_object, bodies),
-        ("never seen:   signature", lambda each: key.verify(*each), signed),
+        ("never seen:   signature", partial(_verify, key), signed),
         ("never seen:   types of the claims", module._read_claims, [read_object(body) for body in bodies]),
         ("for comparison: HMAC-SHA-256 alone", lambda each: hmac.digest(secret, each[0], "sha256"), signed),
+        *(
+            (
+                f"for comparison: a signature of {other.algorithm} alone",
+                partial(_verify, other),
+                [(text, other.sign(text)) for text, _ in signed],
+            )
+            for other in others
+        ),
     ]
+
+
+def _verify(key: Any, each: tuple[bytes, bytes]) -> bool:
+    return bool(key.verify(*each))
 
 
 def _request(token: str) -> Request:

@@ -239,6 +239,8 @@ def growth(lab: Lab) -> Outcome:
                 for name, done in pruned.items():
                     times = "once" if refreshed else "never"
                     pruning.rows.append([name, count, times, done["seconds"], done["memory"] / MEGABYTE])
+            done = _prune(workers["jwtauth"], count, refreshed=False, plain=True)
+            pruning.rows.append(["jwtauth, by one DELETE", count, "never", done["seconds"], done["memory"] / MEGABYTE])
         note = f"{count:,} sessions"
         outcome.figures |= {
             "session bytes": Figure(rows["jwtauth"][2], note=note),
@@ -249,11 +251,11 @@ def growth(lab: Lab) -> Outcome:
     return outcome
 
 
-def _prune(worker: Worker, count: int, refreshed: bool) -> dict[str, float]:
+def _prune(worker: Worker, count: int, refreshed: bool, plain: bool = False) -> dict[str, float]:
     """Prune in a process that has done nothing else, so that its memory tells."""
     worker("expire", count=count, refreshed=refreshed)
     with worker.another() as other:
-        done: dict[str, float] = other("prune")
+        done: dict[str, float] = other("prune", plain=plain)
     return done
 
 
