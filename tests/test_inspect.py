@@ -70,6 +70,7 @@ REFUSED = {
     "another typ": ("typ", lambda: token(keys.header(KEY, typ="JWT"))),
     "an extension": ("header", lambda: token(keys.header(KEY, crit=["exp"]))),
     "another issuer": ("issuer", lambda: token(claims_=claims(iss="https://other.example"))),
+    "an issuer that is no text": ("issuer", lambda: token(claims_=claims(iss=["https://other.example"]))),
     "no issuer": ("issuer", lambda: token(claims_=keys.without(claims(), "iss"))),
     "another kid": ("key", lambda: token(keys.header(KEY, kid="other"))),
     "no kid": ("key", lambda: token(keys.without(keys.header(KEY), "kid"))),

@@ -234,6 +234,13 @@ class TestClaimsHook:
         pair = sessions.start(user)
         assert seen == [(user, pair.session, None)]
 
+    def test_at_a_login_all_times_that_it_sees_are_of_one_moment(self, user, jwtauth):
+        seen = []
+        jwtauth(CLAIMS=lambda user, session, request: seen.append(vars(session).copy()) or {})
+        sessions.start(user, lifetime=timedelta(hours=1))
+        [session] = seen
+        assert session["created_at"] == session["refreshed_at"] == session["ends_at"] - timedelta(hours=1)
+
     def test_it_sees_when_the_session_began(self, user, jwtauth):
         jwtauth(CLAIMS=lambda user, session, request: {"auth_time": int(session.created_at.timestamp())})
         pair = sessions.start(user)
@@ -332,8 +339,7 @@ class TestRefresh:
         assert Session.objects.get().generation == 1
         assert sessions.refresh(retried.refresh_token)
 
-    def test_the_predecessor_after_the_leeway_is_reuse_and_ends_the_session(self, user, pair):
-        get_user_model().objects.update(date_joined=timezone.now() - timedelta(days=1))
+    def test_the_predecessor_after_the_leeway_is_reuse_and_ends_the_session(self, pair):
         second = sessions.refresh(pair.refresh_token)
         age(pair.session, timedelta(seconds=11))
         with pytest.raises(ReusedTokenError):
@@ -345,6 +351,7 @@ class TestRefresh:
         assert Session.objects.get().revoke_reason == Reason.REUSE
 
     def test_the_leeway_counts_from_the_rotation_and_not_from_a_retry(self, pair):
+        get_user_model().objects.update(date_joined=timezone.now() - timedelta(days=1))
         age(pair.session, timedelta(minutes=1))
         sessions.refresh(pair.refresh_token)
         rotated_at = Session.objects.get().refreshed_at
@@ -956,3 +963,4 @@ class TestPruneByRefresh:
         assert sessions.refresh(pair.refresh_token).access_token
         assert "could not be deleted" in caplog.text
         assert "why it failed" in caplog.text
+        assert {record.name for record in caplog.records} == {"django_jwtauth"}

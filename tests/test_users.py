@@ -224,8 +224,8 @@ class TestTokenUser:
     def test_it_is_nobody_special_to_permissions(self):
         one = users.TokenUser(claims("7"))
         assert (one.is_staff, one.is_superuser) == (False, False)
-        assert not one.has_perm("notes.add_note")
-        assert not one.has_perms(["notes.add_note"], obj=one)
+        assert one.has_perm("notes.add_note") is False
+        assert one.has_perms(["notes.add_note"], obj=one) is False
 
     def test_it_answers_no_misspelt_attribute(self):
         with pytest.raises(AttributeError):

@@ -33,9 +33,9 @@ TESTS = {
     "sessions": "sessions costs databases users",
     "pairs": "sessions users",
     "pruning": "sessions databases prune_command",
-    "races": "sessions",
+    "races": "sessions databases",
     "authentication": "authentication permissions openapi",
-    "users": "users costs authentication databases foreign",
+    "users": "users costs authentication databases foreign sessions",
     "tokens": "inspect foreign tokens sessions",
 }
 """The tests that know each module best; those that fail soonest come first."""
