@@ -886,6 +886,15 @@ class TestPrune:
         # Twice each table; where nothing is found, nothing is deleted.
         assert len(executed) == (5 if connection.vendor == "mysql" else 4)
 
+    def test_what_has_expired_is_asked_once_a_batch(self, user):
+        # Asked twice, PostgreSQL may read the batch once for each row: 20,000 of them took 40 s, rather than 0.1.
+        age(sessions.start(user).session, timedelta(days=20))
+        with statements() as executed:
+            assert list(pruning.prune()) == [1]
+        deletes = [sql.partition(" IN ")[0] for sql in executed if sql.startswith("DELETE")]
+        assert deletes
+        assert not [sql for sql in deletes if "expires_at" in sql]
+
     def test_it_keeps_a_session_whose_access_token_outlives_it_because_the_lifetimes_were_shortened(
         self, user, jwtauth, monkeypatch
     ):
@@ -908,20 +917,6 @@ class TestPrune:
         assert list(pruning.prune()) == []
         age(session, timedelta(minutes=60))
         assert list(pruning.prune()) == [1]
-
-    def test_a_row_that_is_no_longer_expired_is_not_deleted(self, pair):
-        age(pair.session, timedelta(days=20))
-        revived = []
-
-        def revive(execute, sql, *arguments):
-            if sql.startswith("DELETE") and not revived:
-                revived.append(Session.objects.update(expires_at=timezone.now() + timedelta(days=1)))
-            return execute(sql, *arguments)
-
-        with connection.execute_wrapper(revive):
-            assert list(pruning.prune()) == []
-        assert revived == [1]
-        assert Session.objects.exists()
 
 
 class TestPruneByRefresh:
