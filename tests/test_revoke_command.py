@@ -6,7 +6,7 @@ import io
 from datetime import timedelta
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, load_command_class
 from django.utils import timezone
 
 from django_jwtauth import sessions
@@ -55,8 +55,46 @@ def test_it_ends_the_sessions_of_a_user_and_says_how_many_and_when(revoke, login
 
 @pytest.mark.parametrize("spell", [str, lambda sid: str(decode_id(sid))])
 def test_one_session_by_its_id(revoke, logins, spell):
-    assert "Revoked 1 session." in revoke("--session", spell(logins[1].session.sid), "--no-input")
+    assert "Revoked 1 session." in revoke(f"--session={spell(logins[1].session.sid)}", "--no-input")
     assert ended() == sids(logins[1])
+
+
+@pytest.fixture
+def type_command(monkeypatch, capsys):
+    """Run the command as ``manage.py`` does with what was typed, and return what it wrote."""
+    monkeypatch.setattr("django.core.management.base.connections.close_all", lambda: None)
+
+    def run(*arguments):
+        command = load_command_class("django_jwtauth", "jwtauth_revoke")
+        command.run_from_argv(["manage.py", "jwtauth_revoke", *arguments])
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize("start", ["-", "--", "-v", "-h", "-0"])
+def test_an_id_may_begin_as_an_option_does(type_command, logins, start):
+    sid = f"{start}{'A' * (8 - len(start))}QAC{'A' * 10}A"
+    Session.objects.filter(pk=logins[1].session.pk).update(id=decode_id(sid))
+    assert "Revoked 1 session." in type_command("--no-input", "--session", sid)
+    assert ended() == {sid}
+
+
+def test_a_name_may_begin_as_an_option_does(type_command, django_user_model, logins):
+    user = django_user_model.objects.create_user("-v")
+    pair = sessions.start(user)
+    assert "Revoked 1 session." in type_command("--user", "-v", "--no-input")
+    assert ended() == sids(pair)
+
+
+@pytest.mark.parametrize("name", ["session", "user"])
+def test_a_forgotten_value_is_told_and_ends_nothing(type_command, logins, capsys, name):
+    with pytest.raises(SystemExit):
+        type_command("--all", "--no-input", f"--{name}")
+    assert f"argument --{name}: expected one argument" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        type_command(f"--{name}", "--all", "--no-input")
+    assert not ended()
 
 
 @pytest.mark.parametrize("name", ["access_token", "refresh_token"])

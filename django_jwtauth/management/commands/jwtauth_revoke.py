@@ -5,6 +5,7 @@ import uuid
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -33,6 +34,10 @@ class Command(BaseCommand):
     """``manage.py jwtauth_revoke``: log out a user, a session, everybody. What is interrupted can be run again."""
 
     help = "Ends sessions: they cannot be refreshed, and their access tokens are refused everywhere within seconds."
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run what was typed."""
+        super().run_from_argv(join_values(argv))
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
@@ -92,6 +97,12 @@ class Command(BaseCommand):
             return input(f"Revoke {count} {noun(count)}? Type yes to go on: ") == "yes"
         except EOFError:
             raise CommandError("Nobody can be asked here: add --no-input.") from None
+
+
+def join_values(argv: list[str]) -> list[str]:
+    """Return ``--session -x`` as ``--session=-x``: an id and a name may begin with a dash, as an option does."""
+    words = iter(argv)
+    return ["=".join([word, *islice(words, 1)]) if word in {"--session", "--user"} else word for word in words]
 
 
 def after_that() -> str:
