@@ -358,3 +358,15 @@ def test_it_does_not_start_where_a_variable_is_missing(lacking: str) -> None:
     )
     assert run.returncode == 1
     assert "must be set" in run.stderr
+
+
+@pytest.mark.parametrize("name", ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_KID", "JWT_OTHER_KID"])
+def test_a_kid_may_begin_with_a_dash_and_so_may_the_others(name: str, tmp_path: Path) -> None:
+    pem = tmp_path / "public.pem"
+    pem.write_text(public_pem("ES256", SIGNING))
+    texts = dict.fromkeys(("JWT_ISSUER", "JWT_AUDIENCE", "JWT_KID", "JWT_OTHER_KID"), "x") | {name: "-x"}
+    variables = texts | dict.fromkeys(("JWT_PUBLIC_KEY", "JWT_OTHER_PUBLIC_KEY"), str(pem))
+    run = subprocess.run(
+        [require_haproxy(), "-c", "-f", str(CONFIGURATION)], env=variables, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
