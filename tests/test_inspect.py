@@ -238,6 +238,21 @@ class TestRefreshTokens:
         assert code == 1
         assert "Session: ended at " in out
 
+    def test_one_of_a_user_who_is_inactive(self, inspect, pair, django_user_model):
+        django_user_model.objects.update(is_active=False)
+        code, out = inspect(pair.refresh_token)
+        assert (code, out.endswith(" is inactive\n")) == (1, True)
+
+    def test_one_from_before_a_password_changed_in_bulk(self, inspect, pair, django_user_model):
+        django_user_model.objects.update(password="!another")
+        code, out = inspect(pair.refresh_token)
+        assert (code, out.endswith(" is active, with another password since\n")) == (1, True)
+
+    def test_one_from_before_a_key_changed_is_good_while_its_key_is_a_fallback(self, inspect, pair, settings):
+        settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "x" * 50, [settings.SECRET_KEY]
+        code, out = inspect(pair.refresh_token)
+        assert (code, out.endswith(" is active\n")) == (0, True)
+
     def test_one_that_is_damaged_forged_or_of_no_session(self, inspect, pair):
         whole = pair.refresh_token
         assert inspect("jrt_abc") == (1, "Refresh token: not whole, or never one of ours.\n")

@@ -35,7 +35,10 @@ STAGES = {
 
 
 class Command(BaseCommand):
-    """``manage.py jwtauth_inspect``: ends with 0 for a token that would be accepted now and with 1 for another one."""
+    """``manage.py jwtauth_inspect``: ends with 0 for a token that would be accepted now and with 1 for another one.
+
+    The predecessor of a current refresh token counts as another one, although it is forgiven for ``REUSE_LEEWAY``.
+    """
 
     help = "Shows what a token says, and whether it would be accepted now or what refuses it. Nothing is changed."
     requires_system_checks = ()
@@ -43,7 +46,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the argument."""
         parser.add_argument(
-            "token", nargs="?", default="-", help="By default, or for -, it is read from standard input: no history."
+            "token",
+            nargs="?",
+            default="-",
+            help="By default, or for -, it is read from standard input, which stays out of the shell's history.",
         )
 
     def handle(self, *, token: str, **options: Any) -> None:
@@ -92,7 +98,8 @@ class Command(BaseCommand):
         kind = {0: "the current one", 1: "the one before the current one"}.get(age, "an old one, whose use ends it")
         self.stdout.write(f"Refresh token of the session {session.sid}: {kind if age >= 0 else 'one of its future'}.")
         self.stdout.write(f"Session: {_state(session)}")
-        return age == 0 and session.is_live(timezone.now())
+        may_refresh = session.is_live(timezone.now()) and users.is_usable(session.user) and _has_same_password(session)
+        return age == 0 and may_refresh
 
 
 def _refusal(token: str) -> str | None:
@@ -132,4 +139,9 @@ def _state(session: Session) -> str:
         state = f"ended at {session.revoked_at.isoformat()} ({session.revoke_reason})"
     else:
         state = f"{'live until' if session.is_live(timezone.now()) else 'expired at'} {session.expires_at.isoformat()}"
-    return f"{state}; its user {str(session.user_id)!a} is {user}"
+    password = "" if _has_same_password(session) else ", with another password since"
+    return f"{state}; its user {str(session.user_id)!a} is {user}{password}"
+
+
+def _has_same_password(session: Session) -> bool:
+    return session.auth_hash in users.auth_hashes(session.user)
