@@ -6,7 +6,7 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from django_jwtauth import sessions
@@ -32,6 +32,13 @@ def prune(user):
 def test_it_deletes_what_has_expired_and_prints_a_count(prune):
     assert prune("--batch-size=2") == "Deleted 3 expired rows.\n"
     assert Session.objects.count() == 1
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "x", ""])
+def test_a_batch_of_nothing_is_refused(prune, size):
+    with pytest.raises(CommandError, match="write a whole number from 1"):
+        prune(f"--batch-size={size}")
+    assert Session.objects.count() == 4
 
 
 def test_a_dry_run_deletes_nothing(prune):
