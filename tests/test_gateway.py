@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hmac
 import http.client
+import ipaddress
 import json
+import re
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from django_jwtauth.encoding import b64url_decode
 from django_jwtauth.keys import Key
@@ -55,9 +64,17 @@ Send = Callable[..., Answer]
 
 
 @contextmanager
-def haproxy(folder: Path, service: int, algorithm: str, *keys: str) -> Iterator[Send]:
+def haproxy(folder: Path, service: int, algorithm: str, *keys: str, tls: bool = False) -> Iterator[Send]:
     """Run the gateway with one or two keys; yield a function that sends a request with ``Authorization`` headers."""
     port = free_port()
+    configuration, context = CONFIGURATION, None
+    if tls:
+        certificate = self_signed(folder / "certificate.pem")
+        context = ssl.create_default_context(cafile=certificate)
+        configuration = folder / "haproxy.cfg"
+        configuration.write_text(
+            re.sub("bind .*", f"bind {HOST}:{port} ssl crt {certificate}", CONFIGURATION.read_text())
+        )
     variables = {
         "GATEWAY": f"{HOST}:{port}",
         "SERVICE": f"{HOST}:{service}",
@@ -71,21 +88,31 @@ def haproxy(folder: Path, service: int, algorithm: str, *keys: str) -> Iterator[
         variables |= {f"{prefix}_KID": key(algorithm, name).kid, f"{prefix}_PUBLIC_KEY": str(pem)}
     with (folder / "haproxy.log").open("wb") as output:
         process = subprocess.Popen(
-            [require_haproxy(), "-db", "-f", str(CONFIGURATION)],
+            [require_haproxy(), "-db", "-f", str(configuration)],
             env=variables,
             stdout=output,
             stderr=output,
         )
 
     def send(
-        *credentials: str, method: str = "GET", path: str = "/api/ping/", data: Any = None, kept_back: int = 0
+        *credentials: str,
+        method: str = "GET",
+        path: str = "/api/ping/",
+        data: Any = None,
+        kept_back: int = 0,
+        **headers: str,
     ) -> Answer:
-        connection = http.client.HTTPConnection(HOST, port, timeout=30)
+        if context is None:
+            connection = http.client.HTTPConnection(HOST, port, timeout=30)
+        else:
+            connection = http.client.HTTPSConnection(HOST, port, timeout=30, context=context)
         body = b"" if data is None else json.dumps(data).encode()
         try:
             connection.putrequest(method, path)
             for value in credentials:
                 connection.putheader("Authorization", value)
+            for name, value in headers.items():
+                connection.putheader(name.replace("_", "-"), value)
             connection.putheader("Content-Type", "application/json")
             connection.putheader("Content-Length", str(len(body) + kept_back))
             connection.endheaders(body)
@@ -103,6 +130,23 @@ def haproxy(folder: Path, service: int, algorithm: str, *keys: str) -> Iterator[
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+def self_signed(file: Path) -> Path:
+    """Write a certificate for this machine, and its key, into a file; return the file."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(certificate.public_bytes(Encoding.PEM) + pem)
+    return file
 
 
 def require_haproxy() -> str:
@@ -348,6 +392,26 @@ def test_keys_change_by_two_at_a_time(
         for name in (SIGNING, OTHER):
             answer = send(f"Bearer {token(key(algorithm, name))}")
             assert (answer.status, answer.reached_the_service) == ((200, True) if name in accepted else (401, False))
+
+
+@pytest.mark.parametrize("tls", [True, False])
+@pytest.mark.parametrize("claimed", ["https", "http"])
+def test_the_service_learns_from_it_whether_the_client_uses_https(
+    tls: bool, claimed: str, secured: Server, tmp_path: Path
+) -> None:
+    with haproxy(tmp_path, secured.port, "ES256", SIGNING, tls=tls) as send:
+        answer = send(f"Bearer {token(key('ES256'))}", X_Forwarded_Proto=claimed)
+    assert (answer.status, answer.reached_the_service) == (200 if tls else 301, True)
+
+
+@pytest.fixture(scope="module")
+def secured(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The service as it is deployed with HTTPS."""
+    jwtauth = {"ISSUER": ISSUER, "AUDIENCE": AUDIENCE, "SIGNING_KEYS": [entry("ES256", SIGNING)]}
+    variables = {"DJANGO_SETTINGS_MODULE": "tests.settings_servers", "JWTAUTH": json.dumps(jwtauth)}
+    https = {"INSECURE_HTTP": "0", "FORWARDED_PROTO": "1"}
+    with serve(database_url, tmp_path_factory.mktemp("secured"), 1, **variables, **https) as server:
+        yield server
 
 
 @pytest.mark.parametrize("lacking", ["JWT_ISSUER", "JWT_AUDIENCE", "JWT_KID", "JWT_PUBLIC_KEY"])

@@ -75,6 +75,9 @@ TIME_ZONE = "UTC"
 # Nobody logs in here, so there are no failed logins to count and no cookies to forge a request with.
 SILENCED_SYSTEM_CHECKS = ["jwtauth.W004", "security.W003"]
 
+if env.flag("FORWARDED_PROTO"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
 if not DEBUG and not env.flag("INSECURE_HTTP"):
     SECURE_SSL_REDIRECT = True
     SECURE_HSTS_SECONDS = 60 * 60

@@ -155,6 +155,9 @@ if redis_url := env.text("REDIS_URL"):
 
 # --- HTTPS, everywhere but in debug mode. INSECURE_HTTP=1 is for a test server on this machine.
 
+if env.flag("FORWARDED_PROTO"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
 if not DEBUG and not env.flag("INSECURE_HTTP"):
     SECURE_SSL_REDIRECT = True
     SESSION_COOKIE_SECURE = True
