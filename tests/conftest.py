@@ -10,6 +10,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.cache import cache
+from django.utils import translation
 from rest_framework.test import APIClient
 
 from django_jwtauth import sessions
@@ -19,7 +20,8 @@ from django_jwtauth.pairs import TokenPair
 
 @pytest.fixture(autouse=True)
 def _fresh_process() -> Iterator[None]:
-    """Start every test as a process does: no denylist loaded, no attempt counted."""
+    """Start every test as a process does: no denylist loaded, no attempt counted, no language chosen."""
+    translation.deactivate()
     denylist.clear()
     cache.clear()
     yield
