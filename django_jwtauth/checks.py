@@ -221,7 +221,7 @@ def check_throttles(**kwargs: Any) -> list[checks.CheckMessage]:
         errors.append(
             checks.Error(
                 "REST_FRAMEWORK['NUM_PROXIES'] is not usable.",
-                hint="Write how many proxies there are before the site, a whole number such as 1, or leave it out.",
+                hint="Write how many proxies are in front of the site, a whole number such as 1, or leave it out.",
                 id="jwtauth.E030",
             )
         )
@@ -260,9 +260,9 @@ def check_throttle_cache(**kwargs: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "Failed logins are counted in each process apart, because the default cache is not shared.",
+            "Failed logins are not counted across processes, because the default cache is not shared.",
             hint="Write a shared cache into CACHES, such as django.core.cache.backends.redis.RedisCache, "
-            "or silence this where the server before the site limits attempts.",
+            "or silence this where a server in front of the site limits attempts.",
             id="jwtauth.W004",
         )
     ]

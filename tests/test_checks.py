@@ -507,7 +507,7 @@ class TestThrottles:
         assert (message.level, message.id) == (ERROR, "jwtauth.E030")
         assert message.msg == "REST_FRAMEWORK['NUM_PROXIES'] is not usable."
         assert message.hint == (
-            "Write how many proxies there are before the site, a whole number such as 1, or leave it out."
+            "Write how many proxies are in front of the site, a whole number such as 1, or leave it out."
         )
 
     @pytest.mark.parametrize("rate", ["5/fortnight", "5", "", "five/min", 5, "5/"])
@@ -542,12 +542,10 @@ class TestDeployment:
         settings.CACHES = {"default": {"BACKEND": f"django.core.cache.backends.{backend}"}}
         (message,) = found(deploy=True)
         assert (message.level, message.id) == (WARNING, "jwtauth.W004")
-        assert (
-            message.msg == "Failed logins are counted in each process apart, because the default cache is not shared."
-        )
+        assert message.msg == "Failed logins are not counted across processes, because the default cache is not shared."
         assert message.hint == (
             "Write a shared cache into CACHES, such as django.core.cache.backends.redis.RedisCache, "
-            "or silence this where the server before the site limits attempts."
+            "or silence this where a server in front of the site limits attempts."
         )
 
     @pytest.mark.parametrize("backend", ["db.DatabaseCache", "filebased.FileBasedCache"])

@@ -50,10 +50,12 @@ class Command(BaseCommand):
             help="The one of this refresh or access token; - reads it from standard input, which leaves no trace.",
         )
         which.add_argument(
-            "--older-than", type=duration, metavar="AGE", help="Those that logged in longer ago, such as 12h or 30d."
+            "--older-than", type=duration, metavar="AGE", help="Those that began longer ago, such as 12h or 30d."
         )
         which.add_argument("--all", action="store_true", help="All.")
-        parser.add_argument("--reason", choices=Reason.values, default=Reason.ADMIN, help="What to note (admin).")
+        parser.add_argument(
+            "--reason", choices=Reason.values, default=Reason.ADMIN, help="The reason to record (admin)."
+        )
         parser.add_argument("--dry-run", action="store_true", help="Count them and end none.")
         parser.add_argument("--no-input", action="store_false", dest="interactive", help="Do not ask.")
 
