@@ -64,7 +64,7 @@ def circumstances() -> str:
     servers += [query(urlsplit(MARIADB_URL)._replace(path="").geturl(), "SELECT version()")[0][0]]
     return (
         f"{datetime.now(UTC):%d %B %Y}, {os.cpu_count()} cores of {names[0]}, load {os.getloadavg()[2]:.1f}, "
-        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, "
+        f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}, Python {platform.python_version()}, "
         f"{', '.join([*packages, *servers])}, commit {commit()}."
     )
 

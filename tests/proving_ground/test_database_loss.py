@@ -60,7 +60,9 @@ def private(server_of_its_own: DatabaseServer) -> Iterator[DatabaseServer]:
 
 
 def in_words(ways: list[dict[str, str]]) -> str:
-    return " and ".join(" ".join(way.values()) for way in ways)
+    return "; ".join(
+        ", ".join(value if name == "worker_class" else f"{name}={value}" for name, value in way.items()) for way in ways
+    )
 
 
 every_way = pytest.mark.parametrize("ways", WAYS, ids=in_words)
