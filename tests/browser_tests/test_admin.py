@@ -43,7 +43,7 @@ def logins(db: None) -> list[Session]:
     """Logins of several users, in every state."""
     chance = random.Random(7)  # noqa: S311
     users = [get_user_model().objects.create_user(name) for name in ("ada", "grace", "hedy", "katherine")]
-    clients = ["Firefox on Linux", "Chrome on Windows", "Safari on iPhone", "curl", "Chrome on Android", ""]
+    clients = ["Firefox on Linux", "Chrome on Windows", "Safari on iOS", "curl", "Chrome on Android", ""]
     ends = {2: Reason.REUSE, 4: Reason.LOGOUT, 7: Reason.PASSWORD, 11: Reason.ADMIN}
     now = timezone.now()
     rows = []
