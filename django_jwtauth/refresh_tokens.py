@@ -43,7 +43,7 @@ def derive(session_id: uuid.UUID, generation: int, nonce: bytes) -> str:
 
 def read(token: str) -> PresentedToken:
     """Take a refresh token apart without asking the database. Raises ``InvalidTokenError``."""
-    if not _FORM.fullmatch(token):
+    if not isinstance(token, str) or not _FORM.fullmatch(token):
         raise InvalidTokenError
     try:
         data = b64url_decode(token.removeprefix(PREFIX))

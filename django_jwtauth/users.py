@@ -77,16 +77,19 @@ def read_pk(text: str) -> Any:
 
 
 def stored_name(name: str) -> str:
-    """Return a user name as its user has it, or as it is where no user has it.
+    """Return a user name as its user has it, or as the column would have it where no user does.
 
-    A database may take more spellings for one name than Python does: MariaDB takes "àlice" for "alice", and so does a
-    column with a collation of its own. Others are not asked.
+    Where names are numbers or UUIDs they have many spellings. And a database may take more spellings for one text than
+    Python does: MariaDB takes "àlice" for "alice", and so does a column with a collation of its own. Others are not
+    asked.
     """
     model: Any = get_user_model()
-    is_strict = connections[router.db_for_read(model)].vendor != "mysql"
-    if is_strict and not getattr(model._meta.get_field(model.USERNAME_FIELD), "db_collation", None):
-        return name
+    field: Any = model._meta.get_field(model.USERNAME_FIELD)
+    connection = connections[router.db_for_read(model)]
     try:
+        name = str(field.get_db_prep_value(field.to_python(name), connection))
+        if connection.vendor != "mysql" and not getattr(field, "db_collation", None):
+            return name
         named = model._default_manager.filter(**{model.USERNAME_FIELD: name})
         return str(next(iter(named.values_list(model.USERNAME_FIELD, flat=True)[:1]), name))
     except Exception as error:
@@ -114,6 +117,15 @@ setting_changed.connect(_forget, dispatch_uid="django_jwtauth.users")
 def is_usable(user: Any) -> bool:
     """Whether the user may log in, refresh and be seen by a view: the one gate for all of these."""
     return bool(user.is_active)
+
+
+def was_overtaken(user: Any) -> bool:
+    """Whether the user's password was stored anew while this instance logged in. It is told once."""
+    # Not by the instance's own dict: where the user is lazy, the mark is on the one behind.
+    overtaken = hasattr(user, OVERTAKEN)
+    if overtaken:
+        delattr(user, OVERTAKEN)
+    return overtaken
 
 
 def auth_hashes(user: Any) -> Iterator[str]:
@@ -180,7 +192,10 @@ def _translated(load: Callable[[Any], Any], key: Any, translate: Translate) -> A
     try:
         return load(key)
     except JWTAuthError as error:
-        raise translate(error) from error
+        translated = translate(error)
+        if translated is error:
+            raise
+        raise translated from error
 
 
 class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]
@@ -244,6 +259,10 @@ class TokenUser:
 
     def has_perms(self, perm_list: Iterable[str], obj: Any = None) -> bool:
         """Whether the user has several: no."""
+        return False
+
+    def has_module_perms(self, app_label: str) -> bool:
+        """Whether the user has any for an app: no."""
         return False
 
     @property

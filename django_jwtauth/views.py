@@ -94,6 +94,7 @@ class AuthView(GenericAPIView[Any]):
 
     parser_classes: Any = (StrictJSONParser,)
     renderer_classes = (JSONRenderer,)
+    versioning_class = None
     challenge = CHALLENGE
     cache_control = "no-store"
 
@@ -184,7 +185,14 @@ class TokenPairView(TokenView):
         finally:
             for throttle in self._throttles:
                 if isinstance(throttle, OutcomeThrottle):
-                    throttle.settle(self._outcome)
+                    self._settle(throttle)
+
+    def _settle(self, throttle: OutcomeThrottle) -> None:
+        try:
+            throttle.settle(self._outcome)
+        except Exception:
+            # The cache failed. But the refresh token is used by now, so its answer must not be lost.
+            logger.exception("What came of a request to %r could not be counted.", self.request.path)
 
     def build_response(self, pair: TokenPair) -> Response:
         """Return the answer for a pair. Another transport puts the refresh token elsewhere."""

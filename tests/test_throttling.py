@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.filebased import FileBasedCache
 from django.core.exceptions import ImproperlyConfigured
@@ -17,6 +17,7 @@ from django.db import OperationalError
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 
 from django_jwtauth import sessions, throttling
+from django_jwtauth.models import Session
 from tests.statements import failing
 
 
@@ -104,6 +105,16 @@ class TestLogin:
         login(username="\u00c0lice")
         assert login(username="A\u0300lice").status_code == HTTPStatus.TOO_MANY_REQUESTS
         assert login(username="alice", password="correct horse").status_code != HTTPStatus.OK
+
+    @pytest.mark.parametrize("spell", ["0{}".format, " {}".format, "+{}".format, lambda pk: f"{pk:0>1000}"])
+    def test_neither_does_another_spelling_of_a_number_where_names_are_numbers(
+        self, user, client, rates, monkeypatch, spell
+    ):
+        monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", "id")
+        rates(jwtauth_login="1/min")
+        for name in (str(user.pk), spell(user.pk)):
+            answer = client.post("/auth/token/", {"id": name, "password": "wrong"}, format="json")
+        assert answer.status_code == HTTPStatus.TOO_MANY_REQUESTS
 
     @pytest.mark.parametrize("name", ["a\0", "\ud800", "\U0001f600"])
     def test_a_name_that_no_user_can_have_is_no_error(self, user, client, name):
@@ -287,6 +298,20 @@ class TestRefresh:
             token = refresh(token).json()["refresh_token"]
         assert refresh(token, "192.0.2.2").status_code == HTTPStatus.TOO_MANY_REQUESTS
         assert refresh(other).status_code == HTTPStatus.OK
+
+    @pytest.mark.parametrize("call", ["add", "incr", "touch"])
+    def test_a_cache_that_fails_once_the_token_is_used_does_not_lose_its_successor(
+        self, pair, refresh, monkeypatch, caplog, call
+    ):
+        def fail(*arguments, **options):
+            raise ConnectionError
+
+        monkeypatch.setattr(type(caches["default"]), call, fail)
+        answer = refresh(pair.refresh_token)
+        assert (answer.status_code, Session.objects.get().generation) == (HTTPStatus.OK, 1)
+        [record] = [record for record in caplog.records if record.name.startswith("django_jwtauth")]
+        assert (record.levelname, "could not be counted" in record.getMessage()) == ("ERROR", True)
+        assert "jrt_" not in caplog.text
 
     def test_a_throttled_token_is_still_good_afterwards(self, pair, refresh, rates):
         rates(jwtauth_refresh="1/min")

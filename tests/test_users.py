@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, UserManager
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
-from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, DataError, InterfaceError, OperationalError, connection, models
 from django.db.models import QuerySet
 from django.utils.functional import SimpleLazyObject
 
@@ -132,6 +132,11 @@ class TestRefused:
         with failing("SELECT", error()), pytest.raises(UnavailableError):
             lazy.username  # noqa: B018
 
+    def test_and_its_cause_is_told(self, lazy):
+        with failing("SELECT", OperationalError("gone")), pytest.raises(UnavailableError) as caught:
+            str(lazy.username)
+        assert isinstance(caught.value.__cause__, OperationalError)
+
     def test_refusals_are_raised_in_the_callers_own_words(self, db):
         lazy = users.get_user(claims("99"), lambda error: LookupError(error.code))
         with pytest.raises(LookupError, match="token_invalid"):
@@ -173,6 +178,19 @@ class TestStoredName:
         with statements() as executed:
             assert users.stored_name("Alice") == ("alice" if connection.vendor == "mysql" else "Alice")
         assert len(executed) == (connection.vendor == "mysql")
+
+    @pytest.mark.parametrize(
+        ("field", "typed", "stored"),
+        [
+            (models.IntegerField(), "007", "7"),
+            (models.IntegerField(), "x", "x"),
+            (models.UUIDField(), "{F81D4FAE7DEC11D0A76500A0C91E6BF6}", "f81d4fae-7dec-11d0-a765-00a0c91e6bf6"),
+            (models.DateField(), "2026-1-2", "2026-01-02"),
+        ],
+    )
+    def test_a_value_that_is_no_text_has_one_spelling(self, user, monkeypatch, field, typed, stored):
+        monkeypatch.setattr(get_user_model()._meta, "get_field", lambda name: field)
+        assert users.stored_name(typed).replace("-", "") == stored.replace("-", "")
 
     @pytest.mark.usefixtures("_collation")
     def test_where_the_column_takes_several_it_is_that_of_the_row(self, user, other_user):
@@ -226,6 +244,7 @@ class TestTokenUser:
         assert (one.is_staff, one.is_superuser) == (False, False)
         assert one.has_perm("notes.add_note") is False
         assert one.has_perms(["notes.add_note"], obj=one) is False
+        assert one.has_module_perms("notes") is False
 
     def test_it_answers_no_misspelt_attribute(self):
         with pytest.raises(AttributeError):

@@ -14,6 +14,8 @@ from django.utils import timezone
 from django.views.debug import ExceptionReporter
 from rest_framework.exceptions import APIException
 from rest_framework.test import APIRequestFactory
+from rest_framework.versioning import AcceptHeaderVersioning, BaseVersioning, NamespaceVersioning
+from rest_framework.views import APIView
 
 from django_jwtauth import sessions, views
 from django_jwtauth.encoding import encode_id, new_id
@@ -478,6 +480,23 @@ class TestCustomizing:
         assert answer.status_code == HTTPStatus.OK
         assert answer.cookies["refresh"].value.startswith("jrt_")
         assert "refresh_token" not in answer.data
+
+    def test_a_transport_that_found_no_token_is_refused(self, db):
+        class CookieRefreshView(views.TokenRefreshView):
+            def get_refresh_token(self, request):
+                return request.COOKIES.get("refresh")
+
+        answer = CookieRefreshView.as_view()(APIRequestFactory().post("/"))
+        assert (answer.status_code, answer.data["code"]) == (HTTPStatus.UNAUTHORIZED, "token_invalid")
+
+    @pytest.mark.parametrize("versioning", [NamespaceVersioning, AcceptHeaderVersioning])
+    def test_the_versions_of_a_project_are_none_of_ours(self, user, client, monkeypatch, versioning):
+        monkeypatch.setattr(APIView, "versioning_class", versioning)
+        monkeypatch.setattr(BaseVersioning, "allowed_versions", ["v1"])
+        accept = "application/json; version=9"
+        body = {"username": "alice", "password": "correct horse"}
+        assert client.post(OBTAIN, body, format="json", HTTP_ACCEPT=accept).status_code == HTTPStatus.OK
+        assert client.get("/auth/jwks.json", HTTP_ACCEPT=accept).status_code == HTTPStatus.OK
 
     def test_a_base_view_must_say_where_pairs_come_from(self, db):
         with pytest.raises(NotImplementedError):
