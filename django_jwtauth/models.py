@@ -17,6 +17,8 @@ from .encoding import encode_id, encode_ids, new_id
 NONCE_BYTES = 16
 BATCH = 500
 """Rows of one statement."""
+LONGEST_USER_ID = 255
+"""Characters of a user's primary key that an entry of the denylist notes."""
 
 
 class Reason(models.TextChoices):
@@ -199,7 +201,7 @@ class DenylistEntry(models.Model):
     )
     denied_at = models.DateTimeField(_("denied"), default=timezone.now)
     reason = models.CharField(_("reason"), max_length=32, choices=Reason)
-    user_id = models.CharField(_("user id"), max_length=255, blank=True)
+    user_id = models.CharField(_("user id"), max_length=LONGEST_USER_ID, blank=True)
     settled = models.BooleanField(default=False, editable=False)
     """Whether every process has read it since it was committed."""
 

@@ -41,7 +41,7 @@ def issue(session: Session, user: Any, request: HttpRequest | None, now: datetim
     session.access_expires_at = datetime.fromtimestamp(expires, UTC if settings.USE_TZ else None)
     claims = {
         "iss": config.issuer,
-        "sub": str(user.pk),
+        "sub": str(user._meta.pk.to_python(user.pk)),
         "aud": config.audiences[0] if len(config.audiences) == 1 else config.audiences,
         "exp": expires,
         "iat": issued,

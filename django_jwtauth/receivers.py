@@ -20,7 +20,8 @@ WAS_SET = "_jwtauth_password_was_set"
 def connect() -> None:
     """Connect to every model that is, or inherits from, the user model.
 
-    Per sender: a receiver of ``pre_delete`` for all senders would disable fast deletes of every model.
+    Per sender: a receiver of ``pre_delete`` for all senders would disable fast deletes of every model. A child with a
+    row of its own sends it for the user as well, unless the user stays.
     """
     root: Any = get_user_model()._meta.concrete_model
     for model in apps.get_models():
@@ -28,11 +29,17 @@ def connect() -> None:
             uid = f"django_jwtauth.{model._meta.label}"
             pre_save.connect(_carry_sessions_over, sender=model, dispatch_uid=uid)
             post_save.connect(_end_what_changed, sender=model, dispatch_uid=uid)
-            pre_delete.connect(_end_all, sender=model, dispatch_uid=uid)
+            if model._meta.concrete_model is root:
+                pre_delete.connect(_end_all, sender=model, dispatch_uid=uid)
 
 
 def _concerns(update_fields: Any, field: str) -> bool:
     return update_fields is None or field in update_fields
+
+
+def _may_deactivate(user: Any, update_fields: Any) -> bool:
+    is_stored = any(field.attname == "is_active" for field in user._meta.concrete_fields)
+    return not is_stored or _concerns(update_fields, "is_active")
 
 
 def _sessions_of(user: Any) -> SessionQuerySet:
@@ -48,7 +55,7 @@ def _end_what_changed(instance: Any, created: bool, raw: bool, update_fields: An
     if created or raw:
         return
     sessions = _sessions_of(instance)
-    if _concerns(update_fields, "is_active") and not users.is_usable(instance):
+    if _may_deactivate(instance, update_fields) and not users.is_usable(instance):
         reason = Reason.INACTIVE
     elif _concerns(update_fields, "password"):
         reason, sessions = Reason.PASSWORD, sessions.exclude(auth_hash__in=list(users.auth_hashes(instance)))
@@ -72,7 +79,7 @@ def _carry_sessions_over(instance: Any, raw: bool, update_fields: Any, **kwargs:
     update, under the user's row lock, so that no refresh sees one without the other. Django then stores the same
     hash once more, and that would undo a change which comes in those milliseconds, as it does without this app.
     """
-    if raw or set(update_fields or ()) != {"password"} or not _is_hash_upgrade(instance):
+    if raw or not _concerns(update_fields, "password") or not _is_hash_upgrade(instance):
         return
 
     def write() -> None:
@@ -98,7 +105,8 @@ def _locked(instance: Any) -> Any:
     rows = get_user_model()._base_manager.using(write_alias()).filter(pk=pk)
     if not connections[write_alias()].features.has_select_for_update:
         # SQLite refuses a transaction that reads first and writes after somebody else has.
-        rows.update(password=F("password"))
+        name = get_user_model().USERNAME_FIELD
+        rows.update(**{name: F(name)})
     return rows.select_for_update().first()
 
 

@@ -33,7 +33,16 @@ from .errors import (
     TokenError,
     UnavailableError,
 )
-from .models import DatabaseNow, DenylistEntry, Reason, Session, SessionQuerySet, utc_offset, write_alias
+from .models import (
+    LONGEST_USER_ID,
+    DatabaseNow,
+    DenylistEntry,
+    Reason,
+    Session,
+    SessionQuerySet,
+    utc_offset,
+    write_alias,
+)
 from .pairs import TokenPair
 from .prepared import Place, fetch, update
 from .pruning import prune_now_and_then
@@ -62,7 +71,7 @@ def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta 
     ends_at = now + (config.session_lifetime if lifetime is None else lifetime)
     session = Session(
         user=user,
-        auth_hash="" if vars(user).pop(users.OVERTAKEN, False) else next(users.auth_hashes(user)),
+        auth_hash="" if users.was_overtaken(user) else next(users.auth_hashes(user)),
         created_at=now,
         refreshed_at=now,
         expires_at=min(now + config.refresh_token_lifetime, ends_at),
@@ -77,8 +86,8 @@ def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta 
         raise CredentialsError from error
     session.created_at = session.refreshed_at = now
     if config.max_sessions_per_user is not None:
-        _end_oldest(user, config.max_sessions_per_user, request)
-    user_logged_in.send_robust(sender=type(user), request=request, user=user)
+        _end_oldest(session, config.max_sessions_per_user, request)
+    user_logged_in.send_robust(sender=user.__class__, request=request, user=user)
     _after_commit(session_started, session=session, request=request)
     return pair
 
@@ -132,11 +141,13 @@ def revoke(session: Session, reason: str = Reason.LOGOUT, request: HttpRequest |
     """
 
     def write() -> bool:
-        ended = _of(session).filter(revoked_at=None).update(revoked_at=timezone.now(), revoke_reason=reason) > 0
+        now = timezone.now()
+        ended = _of(session).filter(revoked_at=None).update(revoked_at=now, revoke_reason=reason) > 0
         # Read after the update has taken the row's lock, or the token of a refresh in flight would be missed.
         latest = models.Subquery(_of(session).values("access_expires_at"))
         deny([_entry(session, reason, Coalesce(latest, models.Value(session.access_expires_at)))])
         if ended:
+            session.revoked_at, session.revoke_reason = now, reason
             _after_commit(session_revoked, session=session, reason=reason, request=request)
         return ended
 
@@ -186,6 +197,8 @@ def revoke_each(sessions: SessionQuerySet, reason: str, request: HttpRequest | N
 @sensitive_variables()
 def find(token: str) -> Session | None:
     """Return the session of a genuine refresh token, of any generation, or of a live access token of ours."""
+    if not isinstance(token, str):
+        return None
     alias = write_alias()
     try:
         if token.startswith(refresh_tokens.PREFIX):
@@ -208,7 +221,8 @@ def _of(session: Session) -> SessionQuerySet:
 
 
 def _entry(session: Session, reason: str, expires_at: Any) -> DenylistEntry:
-    return DenylistEntry(value=session.pk, expires_at=expires_at, reason=reason, user_id=str(session.user_id))
+    user_id = str(session.user_id)[:LONGEST_USER_ID]
+    return DenylistEntry(value=session.pk, expires_at=expires_at, reason=reason, user_id=user_id)
 
 
 def _session_with_user(session_id: Any) -> Session | None:
@@ -264,14 +278,12 @@ def _rotate(session: Session, presented_generation: int, request: HttpRequest | 
     read = {"pk": session.pk, "now": now, "generation_read": session.generation, "hash_read": session.auth_hash}
     changes: dict[str, Any] = {}
     if presented_generation == session.generation:
-        session.generation += 1
-        session.expires_at = min(now + get_config().refresh_token_lifetime, session.ends_at)
-        session.auth_hash = next(users.auth_hashes(session.user))
         changes = _client_fields(request) | {
-            "generation": session.generation,
-            "expires_at": session.expires_at,
-            "auth_hash": session.auth_hash,
+            "generation": session.generation + 1,
+            "expires_at": min(now + get_config().refresh_token_lifetime, session.ends_at),
+            "auth_hash": next(users.auth_hashes(session.user)),
         }
+        vars(session).update(changes, refreshed_at=now)
     pair = pairs.issue(session, session.user, request, now)
     changes["access_expires_at"] = session.access_expires_at
     try:
@@ -310,9 +322,10 @@ def _client_fields(request: HttpRequest | None) -> dict[str, Any]:
     return {"ip_address": client.address(request), "user_agent": client.label(request)}
 
 
-def _end_oldest(user: Any, cap: int, request: HttpRequest | None) -> None:
-    newest_first = Session.objects.using(write_alias()).live().filter(user_id=user.pk).order_by("-created_at", "pk")
-    excess = list(newest_first.values_list("pk", flat=True)[cap:])
+def _end_oldest(begun: Session, cap: int, request: HttpRequest | None) -> None:
+    # Not the one that has just begun, even if the clock says that the others are younger.
+    others = Session.objects.using(write_alias()).live().filter(user_id=begun.user_id).exclude(pk=begun.pk)
+    excess = list(others.order_by("-created_at", "pk").values_list("pk", flat=True)[cap - 1 :])
     if excess:
         revoke_each(Session.objects.filter(pk__in=excess), Reason.LIMIT, request)
 

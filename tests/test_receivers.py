@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.hashers import make_password
@@ -9,6 +11,7 @@ from django.contrib.auth.signals import user_logged_in
 from django.core import serializers
 from django.db import connection
 from django.db.models.signals import post_save, pre_delete, pre_save
+from django.utils.functional import SimpleLazyObject
 
 from django_jwtauth import sessions
 from django_jwtauth.errors import RevokedTokenError, TokenError
@@ -81,6 +84,18 @@ class TestHashUpgrade:
         assert Session.objects.get().auth_hash != before
         assert is_live(pair)
 
+    @pytest.mark.parametrize("change", [lambda fields: {*fields, "last_name"}, lambda fields: None])
+    def test_neither_does_one_by_a_model_that_saves_more_fields(self, outdated, monkeypatch, change):
+        model, pair = get_user_model(), sessions.start(outdated)
+        save = model.save
+
+        def save_more(user, *, update_fields, **kwargs):
+            save(user, update_fields=change(update_fields), **kwargs)
+
+        monkeypatch.setattr(model, "save", save_more)
+        assert authenticate(username="alice", password="correct horse") == outdated
+        assert is_live(pair)
+
     def test_no_refresh_sees_the_sessions_upgraded_and_the_user_not_yet(self, outdated, request):
         pair, seen = sessions.start(outdated), []
 
@@ -140,6 +155,15 @@ class TestHashUpgrade:
         assert get_user_model().objects.get(pk=outdated.pk).check_password("changed by the owner")
         with pytest.raises(RevokedTokenError):
             sessions.refresh(started.refresh_token)
+
+    def test_nor_where_the_user_is_lazy(self, outdated):
+        thief = SimpleLazyObject(partial(get_user_model().objects.get, pk=outdated.pk))
+        assert thief.is_active
+        outdated.set_password("changed by the owner")
+        outdated.save()
+        assert thief.check_password("correct horse")
+        with pytest.raises(RevokedTokenError):
+            sessions.refresh(sessions.start(thief).refresh_token)
 
     def test_neither_does_a_receiver_that_saves_the_overtaken_user(self, outdated, request):
         def save(sender, user, **kwargs):

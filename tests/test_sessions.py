@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from django.test import RequestFactory
 from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
 from django.views.debug import ExceptionReporter
 
 from django_jwtauth import pruning, races, refresh_tokens, sessions, signals, users
@@ -196,6 +197,35 @@ class TestStart:
         assert Session.objects.get(pk=oldest.session.pk).revoke_reason == Reason.LIMIT
         for pair in (middle, newest, foreign):
             assert sessions.verify(pair.access_token)
+
+    def test_the_one_that_has_just_begun_is_never_the_oldest(self, user, jwtauth):
+        jwtauth(MAX_SESSIONS_PER_USER=2)
+        others = [sessions.start(user) for _ in range(2)]
+        for number, other in enumerate(others):
+            # By a clock that was set back since.
+            age(other.session, timedelta(hours=number - 2))
+        newest = sessions.start(user)
+        assert sessions.verify(newest.access_token)
+        assert list(Session.objects.live().order_by("created_at").values_list("pk", flat=True)) == [
+            newest.session.pk,
+            others[0].session.pk,
+        ]
+
+    def test_the_sender_of_the_login_is_the_model_of_a_lazy_user_as_well(self, user, request):
+        senders = []
+
+        def receiver(sender, **arguments):
+            senders.append(sender)
+
+        user_logged_in.connect(receiver, sender=type(user))
+        request.addfinalizer(lambda: user_logged_in.disconnect(receiver, sender=type(user)))
+        sessions.start(SimpleLazyObject(lambda: user))
+        assert senders == [type(user)]
+
+    def test_a_key_that_was_given_in_another_form_is_written_as_the_database_has_it(self, user):
+        user.pk = f"0{user.pk}"
+        claims = sessions.verify(sessions.start(user).access_token)
+        assert users.load_user(claims).pk == int(user.pk)
 
 
 def test_a_token_pair_is_read_only_and_shows_no_token(pair):
@@ -490,6 +520,23 @@ class TestRefresh:
         sessions.refresh(pair.refresh_token)
         assert Session.objects.get().user_agent == "curl"
 
+    @pytest.mark.parametrize("again", [False, True])
+    def test_the_session_that_it_returns_and_tells_is_the_row(
+        self, pair, received, again, django_capture_on_commit_callbacks
+    ):
+        refreshed, request = received(signals.session_refreshed), RequestFactory().post("/")
+        age(pair.session, timedelta(hours=1))
+        if again:
+            sessions.refresh(pair.refresh_token, request)
+        with django_capture_on_commit_callbacks(execute=True):
+            session = sessions.refresh(pair.refresh_token, request).session
+        row = Session.objects.get()
+        assert refreshed[-1]["session"] is session
+        for field in Session._meta.concrete_fields:
+            if field.name != "refreshed_at":
+                assert getattr(session, field.attname) == getattr(row, field.attname), field.name
+        assert abs(session.refreshed_at - row.refreshed_at) < timedelta(seconds=5)
+
     def test_a_session_survives_the_two_steps_of_a_secret_key_rotation(self, pair, settings):
         old, new = settings.SECRET_KEY, "n" * 50
         settings.SECRET_KEY_FALLBACKS = [new]
@@ -614,6 +661,20 @@ class TestRevoke:
         assert Session.objects.get().revoke_reason == Reason.ADMIN
         assert [(call["session"], call["reason"]) for call in revoked] == [(pair.session, Reason.ADMIN)]
         assert DenylistEntry.objects.count() == 1
+
+    def test_the_session_that_was_given_knows_it(self, pair):
+        known = Session.objects.get()
+        sessions.revoke(pair.session, Reason.ADMIN)
+        row = Session.objects.get()
+        assert (pair.session.revoked_at, pair.session.revoke_reason) == (row.revoked_at, row.revoke_reason)
+        sessions.revoke(known, Reason.LOGOUT)
+        assert (known.revoked_at, known.revoke_reason) == (None, "")
+
+    @pytest.mark.parametrize("pk", ["x" * 255, "x" * 300])
+    def test_the_longest_key_of_a_user_is_no_obstacle(self, pair, pk):
+        pair.session.user_id = pk
+        sessions.revoke(pair.session)
+        assert DenylistEntry.objects.get().user_id == "x" * 255
 
     def test_the_entry_covers_the_latest_token_not_the_one_that_the_caller_knew(self, user, pair):
         known = Session.objects.get()
@@ -827,6 +888,13 @@ class TestFind:
     def test_it_finds_the_one_among_all(self, user):
         for each in [sessions.start(user) for _ in range(3)]:
             assert sessions.find(each.refresh_token) == sessions.find(each.access_token) == each.session
+
+    @pytest.mark.parametrize("token", [None, 1, b"jrt_x", "", "\ud800"])
+    def test_what_is_no_token_at_all_is_refused_as_one(self, db, token):
+        assert sessions.find(token) is None
+        for function in (sessions.verify, sessions.refresh):
+            with pytest.raises(InvalidTokenError):
+                function(token)
 
     def test_it_finds_nothing_by_an_expired_or_forged_token(self, pair, monkeypatch):
         nonce = bytes(pair.session.nonce)

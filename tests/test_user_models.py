@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-KINDS = ["UUIDUser", "TextUser", "BigUser", "EarlyUser", "Account", "ChildUser", "SoftUser"]
+KINDS = ["UUIDUser", "TextUser", "BigUser", "EarlyUser", "Account", "ChildUser", "SoftUser", "LeavingUser"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_contract_holds_for(kind):
+@pytest.mark.parametrize(("kind", "file"), [*((kind, "contract.py") for kind in KINDS), ("GuestUser", "guests.py")])
+def test_the_contract_holds_for(kind, file):
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--ds=tests.user_kinds.settings", "tests/user_kinds/contract.py"],
+        [sys.executable, "-m", "pytest", "-q", "--ds=tests.user_kinds.settings", f"tests/user_kinds/{file}"],
         cwd=ROOT,
         env={**os.environ, "USER_KIND": kind},
         capture_output=True,

@@ -8,6 +8,7 @@ from http import HTTPStatus
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.utils import timezone
 
 from django_jwtauth import sessions, users
 from django_jwtauth.errors import InvalidTokenError, RevokedTokenError, TokenError
@@ -119,6 +120,18 @@ def test_password_change_deactivation_and_deletion_end_sessions(user):
     assert DenylistEntry.objects.filter(user_id=pk).count() == 3
 
 
+def test_an_activity_that_is_computed_from_other_fields_ends_sessions_as_well(user):
+    if not hasattr(user, "left_at"):
+        pytest.skip("only where it is")
+    pair = sessions.start(user)
+    user.save(update_fields=["email"])
+    assert is_live(pair)
+    user.left_at = timezone.now()
+    user.save(update_fields=["left_at"])
+    assert not is_live(pair)
+    assert Session.objects.get().revoke_reason == "inactive"
+
+
 def test_through_every_model_that_is_a_user_model(user, proxy_user):
     pair = sessions.start(user)
     proxy_user.objects.get(pk=user.pk).delete()
@@ -136,6 +149,14 @@ def test_a_child_with_a_row_of_its_own_is_a_user_as_well(db):
     staff.set_password("new")
     staff.save()
     assert not is_live(pair)
+    second = sessions.start(Account.objects.get())
+    staff.delete(keep_parents=True)
+    assert is_live(second)
+    other = Staff.objects.create_user("bob@example.com", "x", desk="2")
+    third = sessions.start(Account.objects.get(pk=other.pk))
+    other.delete()
+    assert not is_live(third)
+    assert DenylistEntry.objects.get(value=third.session.pk).reason == "deleted"
 
 
 def test_a_user_whom_the_default_manager_hides_is_gone(user):

@@ -6,6 +6,7 @@ import uuid
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
 from django.db import models
+from django.utils import timezone
 
 
 class Manager(BaseUserManager):
@@ -76,6 +77,34 @@ class ChildUser(Account):
     """A user model that is itself a child."""
 
     nick = models.CharField(max_length=10, blank=True)
+
+
+class LeavingUser(AbstractBaseUser):
+    """Active until they leave."""
+
+    email = models.EmailField(unique=True)
+    left_at = models.DateTimeField(null=True)
+
+    objects = Manager()
+
+    USERNAME_FIELD = "email"
+
+    @property
+    def is_active(self):
+        return self.left_at is None
+
+    @is_active.setter
+    def is_active(self, value):
+        self.left_at = None if value else timezone.now()
+
+
+class GuestUser(Base):
+    """Logs in without a password, by whatever else the project knows of."""
+
+    password = None
+    email = models.EmailField(unique=True)
+
+    USERNAME_FIELD = "email"
 
 
 class HidingManager(Manager):
