@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
 from . import sessions
+from .conf import get_config
 from .encoding import read_id
 from .models import DenylistEntry, Reason, Session, write_alias
 
@@ -89,5 +90,5 @@ class DenyForm(DenylistEntryForm):
             self.add_error("expires_at", error)
         elif expires_at <= now:
             self.add_error("expires_at", _("A token that has expired is refused without an entry."))
-        elif expires_at > now + LONGEST_DENIAL:
+        elif expires_at > now + max(LONGEST_DENIAL, get_config().access_token_lifetime):
             self.add_error("expires_at", _("This is more than a year ahead. Give the token's own expiry (exp)."))

@@ -188,8 +188,8 @@ class LookingAdmin(AnyModelAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         try:
             return super().get_changelist_instance(request)
-        except OverflowError as error:
-            # A moment that is outside of the calendar in UTC.
+        except (OverflowError, ValueError) as error:
+            # A moment that is outside of the calendar in UTC; a ValueError where Django keeps no time zones.
             raise IncorrectLookupParameters from error
 
     def response_action(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
@@ -222,7 +222,7 @@ class LookingAdmin(AnyModelAdmin):
         """Ask whether the action shall be done with what is selected, be it some rows or all across pages."""
         again = [
             (name, value)
-            for name in ("action", "select_across", ACTION_CHECKBOX_NAME)
+            for name in ("action", "index", "select_across", ACTION_CHECKBOX_NAME)
             for value in request.POST.getlist(name)
         ]
         rows = [self.in_words(row) for row in queryset[:SHOWN]]

@@ -1,5 +1,7 @@
 """The app: label ``jwtauth``, whatever the project calls its other apps."""
 
+import sys
+
 from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
@@ -19,5 +21,8 @@ class JWTAuthConfig(AppConfig):
         receivers.connect()
         audit.connect()
         checks.register()
+        if discovered := sys.modules.get("django_jwtauth.admin"):
+            # Once more: the app of the user model may have been discovered after this one.
+            discovered.extend_stock_user_admin()
         if apps.is_installed("drf_spectacular"):
             from . import openapi  # noqa: F401

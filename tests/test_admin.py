@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 from django.views.decorators.debug import sensitive_variables
 
 from django_jwtauth import admin_tables, admin_words, refresh_tokens, sessions, users
-from django_jwtauth.admin import DenylistEntryAdmin, UserSessionsMixin, extend_stock_user_admin
+from django_jwtauth.admin import DenylistEntryAdmin, SessionAdmin, UserSessionsMixin, extend_stock_user_admin
 from django_jwtauth.encoding import encode_id, new_id, read_id
 from django_jwtauth.errors import RevokedTokenError
 from django_jwtauth.models import DenylistEntry, Reason, Session
@@ -250,10 +251,12 @@ class TestSessionList:
         for value in HOSTILE:
             assert root.get(SESSIONS, {name: value}, follow=True).status_code == HTTPStatus.OK
 
+    @pytest.mark.parametrize("use_tz", [True, False])
     @pytest.mark.parametrize(
         "bound", ["created_at__gte=0001-01-01 00:00:00+14:00", "created_at__lt=9999-12-31 23:59:59-12:00"]
     )
-    def test_a_moment_outside_of_the_calendar_is_no_error(self, root, bound):
+    def test_a_moment_outside_of_the_calendar_is_no_error(self, root, bound, settings, use_tz):
+        settings.USE_TZ = use_tz
         name, _, value = bound.partition("=")
         answer = root.get(SESSIONS, {name: value})
         assert answer.status_code in {HTTPStatus.OK, HTTPStatus.FOUND}
@@ -404,6 +407,13 @@ class TestRevokingSelectedSessions:
         assert messages_of(answer)[0].startswith("10000 sessions ")
         assert list(Session.objects.live()) == [other]
         assert DenylistEntry.objects.count() == LogEntry.objects.count() == 10_000
+
+    def test_the_action_whose_button_was_pushed_is_done_where_there_are_two(self, root, pair, monkeypatch):
+        monkeypatch.setattr(SessionAdmin, "actions_on_bottom", True)
+        chosen = {"action": ["", "revoke_selected"], "index": 1, ACTION_CHECKBOX_NAME: [str(pair.session.pk)]}
+        asked = root.post(SESSIONS, chosen)
+        assert messages_of(root.post(SESSIONS, hidden_fields(asked)))[0].startswith("1 session ")
+        assert not Session.objects.live().exists()
 
     def test_who_may_only_look_has_no_action(self, staff, pair):
         viewer = staff("view_session")
@@ -591,6 +601,15 @@ class TestAddingToTheDenylist:
     def test_a_jti_with_an_impossible_expiry_is_refused(self, errors, day, told):
         answer = errors(encode_id(new_id()), expires_at_0=day, expires_at_1="00:00:00")
         assert told in answer["expires_at"]
+
+    def test_a_jti_may_be_denied_for_as_long_as_access_tokens_live(self, add, jwtauth):
+        jwtauth(ACCESS_TOKEN_LIFETIME=timedelta(days=500))
+        add(
+            encode_id(new_id()),
+            expires_at_0=f"{timezone.now() + timedelta(days=499):%Y-%m-%d}",
+            expires_at_1="00:00:00",
+        )
+        assert DenylistEntry.objects.exists()
 
     @pytest.mark.parametrize(("day", "time"), [("yesterday", "noon"), ("2000-01-01", ""), ("", "12:00"), ("\0", "\0")])
     def test_a_jti_with_half_an_expiry_is_refused_once(self, errors, day, time):
@@ -983,6 +1002,39 @@ class TestStockUserAdmin:
         """
         ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
         assert ran.stdout.strip() == str(discovers)
+
+    def test_neither_does_that_of_the_app_of_the_user_model(self, tmp_path):
+        app = tmp_path / "members"
+        app.mkdir()
+        (app / "__init__.py").touch()
+        (app / "models.py").write_text(
+            "from django.contrib.auth.models import AbstractUser\nclass Member(AbstractUser):\n    pass\n"
+        )
+        (app / "admin.py").write_text(
+            "from django.contrib import admin\nfrom django.contrib.auth.admin import UserAdmin\n"
+            "from .models import Member\nadmin.site.register(Member, UserAdmin)\n"
+        )
+        script = """if True:
+            from django.conf import settings
+            import django
+            settings.configure(
+                SECRET_KEY="x" * 50, USE_TZ=True, DATABASES={}, AUTH_USER_MODEL="members.Member",
+                INSTALLED_APPS=[
+                    "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes",
+                    "django.contrib.sessions", "django.contrib.messages", "django_jwtauth", "members",
+                ],
+            )
+            django.setup()
+            from django.contrib import admin
+            from django_jwtauth.admin import UserSessionsMixin
+            from members.models import Member
+            print(isinstance(admin.site._registry[Member], UserSessionsMixin))
+        """
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        ran = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        assert ran.stdout.strip() == "True"
 
 
 class TestEstimatingPaginator:
