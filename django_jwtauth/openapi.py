@@ -268,9 +268,10 @@ def document_refusals(result: dict[str, Any], generator: Any, **kwargs: Any) -> 
     schema = generator.create_view(_Refused.as_view(), "GET").schema
     refusals = schema.get_operation("/", "", "", "GET", generator.registry)["responses"]
     for path in result["paths"].values():
-        for operation in path.values():
+        # What is not an operation, such as "parameters" that all of them share, is no object or needs no token.
+        for operation in filter(lambda member: isinstance(member, dict), path.values()):
             if any(BearerScheme.name in requirement for requirement in operation.get("security", [])):
-                operation["responses"] = dict(sorted((refusals | operation["responses"]).items()))
+                operation["responses"] = dict(sorted((refusals | operation.get("responses", {})).items()))
     components = result["components"]
     components["schemas"] = generator.registry.build({})["schemas"] | components.get("schemas", {})
     return result

@@ -141,8 +141,9 @@ class TestSpellings:
         path.write_text(json.dumps(private_jwk(algorithm)))
         assert self.is_read(algorithm, path)
 
-    def test_a_passphrase_that_is_none_is_no_passphrase(self, algorithm):
-        assert self.is_read(algorithm, keys.private_pem(algorithm), PASSPHRASE=None)
+    @pytest.mark.parametrize("passphrase", [None, "", b""])
+    def test_a_passphrase_that_is_none_or_empty_is_no_passphrase(self, algorithm, passphrase):
+        assert self.is_read(algorithm, keys.private_pem(algorithm), PASSPHRASE=passphrase)
 
     def test_a_public_key_as_text_path_and_jwk(self, algorithm, tmp_path):
         pem, path = keys.public_pem(algorithm), tmp_path / "key.pem"
@@ -408,6 +409,9 @@ class TestRefusals:
         )
         assert refusal(keys.entry("ES256", PASSPHRASE="other")) == (
             "PRIVATE_KEY is not encrypted; leave out PASSPHRASE."
+        )
+        assert refusal(keys.entry("ES256", PASSPHRASE="") | {"PRIVATE_KEY": locked}) == (
+            "PRIVATE_KEY is encrypted; write its PASSPHRASE."
         )
         assert refusal(keys.entry("ES256", PASSPHRASE="other") | {"PRIVATE_KEY": locked}) == (
             "PRIVATE_KEY cannot be read: it is damaged or of an unknown kind, or PASSPHRASE is not its passphrase "

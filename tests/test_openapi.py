@@ -35,7 +35,7 @@ from django_jwtauth.denylist import Denylist
 from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import DenylistUnavailableError, IssuerUnavailableError
 from django_jwtauth.models import Session
-from django_jwtauth.openapi import document_refusals
+from django_jwtauth.openapi import BearerScheme, document_refusals
 from django_jwtauth.pairs import TokenPair
 from django_jwtauth.tokens import get_codec
 from tests.readme import README, block
@@ -377,6 +377,13 @@ class TestViewsOfAProject:
         described = schema_of(path("odd/", OddView.as_view()))["paths"]["/odd/"]["get"]["responses"]
         assert "LoginSerializer" not in str(described)
         assert described["401"]["content"] == described["200"]["content"]
+
+    def test_the_hook_leaves_what_is_no_operation_and_what_has_no_responses(self):
+        shared, bare = [{"name": "id", "in": "path"}], {"security": [{BearerScheme.name: []}]}
+        paths = {"/a/": {"parameters": shared, "summary": "A"}, "/b/": {"get": bare}}
+        found = document_refusals({"paths": paths, "components": {}}, SchemaGenerator(patterns=[]))["paths"]
+        assert found["/a/"] == {"parameters": shared, "summary": "A"}
+        assert set(found["/b/"]["get"]["responses"]) == {"401", "503"}
 
     def test_the_hook_is_at_home_in_a_schema_without_a_component(self):
         schema = {"paths": {}, "components": {}}

@@ -6,6 +6,7 @@ import io
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command, load_command_class
 from django.utils import timezone
 
@@ -181,6 +182,21 @@ def test_where_nobody_can_be_asked_it_says_so(revoke, logins):
     assert not ended()
 
 
+def test_a_name_that_is_no_number_is_nobodys_where_names_are_numbers(revoke, logins, monkeypatch):
+    monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", "id")
+    with pytest.raises(CommandError, match="There is no user with the id 'x'"):
+        revoke("--user=x", "--no-input")
+
+
+def test_without_a_standard_input_nobody_can_be_asked(logins, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(CommandError, match="add --no-input"):
+        call_command("jwtauth_revoke", "--all")
+    with pytest.raises(CommandError, match="This is no refresh token"):
+        call_command("jwtauth_revoke", "--token=-")
+    assert not ended()
+
+
 def test_a_dry_run_ends_nothing(revoke, logins):
     assert revoke("--user=alice", "--dry-run") == "Would revoke 2 sessions.\n"
     assert not ended()
@@ -225,6 +241,7 @@ def test_it_goes_in_batches_and_says_how_far_it_is(revoke, user, monkeypatch):
         ([], "Say which"),
         (["--user=nobody"], "There is no user with the username 'nobody'"),
         (["--user="], "Say which"),
+        (["--user=\udcff"], "There is no user with the username"),
         (["--session=x"], "--session is no id"),
         (["--session=00000000-0000-0000-0000-000000000000"], "--session is no id"),
         (["--token=a.b.c"], "This is no refresh token"),

@@ -17,6 +17,7 @@ from django_jwtauth.conf import get_config
 from django_jwtauth.encoding import read_id
 from django_jwtauth.management.tokens import read_token
 from django_jwtauth.models import BATCH, Reason, Session, SessionQuerySet, write_alias
+from django_jwtauth.users import names_nobody
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -97,7 +98,7 @@ class Command(BaseCommand):
     def _is_confirmed(self, count: int) -> bool:
         try:
             return input(f"Revoke {count} {noun(count)}? Type yes to go on: ") == "yes"
-        except EOFError:
+        except (EOFError, RuntimeError):
             raise CommandError("Nobody can be asked here: add --no-input.") from None
 
 
@@ -134,7 +135,12 @@ def in_batches(chosen: SessionQuerySet) -> Iterator[list[uuid.UUID]]:
 def find_user(name: str) -> Any:
     """Return the user with this name, whatever the model's default manager hides."""
     model = get_user_model()
-    user = model._base_manager.filter(**{model.USERNAME_FIELD: name}).first()
+    try:
+        user = model._base_manager.filter(**{model.USERNAME_FIELD: name}).first()
+    except Exception as error:
+        if not names_nobody(error):
+            raise
+        user = None
     if user is None:
         raise CommandError(f"There is no user with the {model.USERNAME_FIELD} {name!r}.")
     return user
