@@ -252,6 +252,12 @@ class TestTokenUser:
             users.TokenUser(claims()).is_stafff  # noqa: B018
 
 
+def test_that_a_login_was_overtaken_is_told_once_and_by_a_lazy_user_as_well(user):
+    vars(user)[users.OVERTAKEN] = True
+    assert users.was_overtaken(SimpleLazyObject(lambda: user)) is True
+    assert users.was_overtaken(user) is False
+
+
 def test_a_name_may_be_as_long_as_is_promised():
     assert users.NAME_LENGTH == 1024
 
