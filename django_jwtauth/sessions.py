@@ -50,6 +50,9 @@ from .races import ROUNDS, in_transaction, lost_a_race
 from .signals import refresh_token_reused, session_refreshed, session_revoked, session_started
 from .tokens import TokenCodec, get_codec
 
+CLOCK_SET_BACK = timedelta(minutes=1)
+"""No two logins at once are as far apart as this."""
+
 logger = logging.getLogger("django_jwtauth")
 
 
@@ -323,9 +326,12 @@ def _client_fields(request: HttpRequest | None) -> dict[str, Any]:
 
 
 def _end_oldest(begun: Session, cap: int, request: HttpRequest | None) -> None:
-    # Not the one that has just begun, even if the clock says that the others are younger.
-    others = Session.objects.using(write_alias()).live().filter(user_id=begun.user_id).exclude(pk=begun.pk)
-    excess = list(others.order_by("-created_at", "pk").values_list("pk", flat=True)[cap - 1 :])
+    live = Session.objects.using(write_alias()).live().filter(user_id=begun.user_id)
+    newest_first = list(live.order_by("-created_at", "pk").values_list("pk", "created_at"))
+    now = dict(newest_first).get(begun.pk, begun.created_at)
+    # What seems much younger than the one that has just begun is older: the database's clock was set back.
+    newest_first.sort(key=lambda row: row[1] > now + CLOCK_SET_BACK)
+    excess = [pk for pk, _ in newest_first[cap:]]
     if excess:
         revoke_each(Session.objects.filter(pk__in=excess), Reason.LIMIT, request)
 
