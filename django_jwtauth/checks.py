@@ -60,7 +60,7 @@ def check_keys(**kwargs: Any) -> list[checks.CheckMessage]:
         place = f"JWTAUTH['SIGNING_KEYS'][{position}]"
         try:
             keys = load_keys(entry)
-        except UnusableKeyError as error:
+        except (UnusableKeyError, ImproperlyConfigured) as error:  # the latter is Django's for an empty SECRET_KEY
             errors.append(_unusable(entry, place, str(error)))
             continue
         warnings += _exposed(entry, place)

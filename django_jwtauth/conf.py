@@ -125,7 +125,7 @@ def is_hook(value: Any, *arguments: str) -> bool:
         hook = import_string(value) if isinstance(value, str) else value
     except Exception:  # importing runs the project's code, which may raise anything
         return False
-    return hook is None or (callable(hook) and _takes(hook, arguments))
+    return hook is None or (callable(hook) and not inspect.iscoroutinefunction(hook) and _takes(hook, arguments))
 
 
 def _takes(hook: Callable[..., Any], arguments: Iterable[str]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
 
 from .conf import Config, Problem, closest, get_config, is_audience, is_hook, is_text
 from .download import is_safe_url
@@ -53,6 +54,7 @@ class TrustedIssuer:
     def accepted_types(self) -> frozenset[str | None]:
         """The types as the verifier compares them: in lower case, in both spellings (RFC 7515 section 4.1.9)."""
         names = [None if name is None else name.lower() for name in _listed(self.typ)]
+        names += [name.removeprefix("application/") for name in names if name and name.count("/") == 1]
         return frozenset([*names, *(f"application/{name}" for name in names if name and "/" not in name)])
 
     @property
@@ -83,7 +85,7 @@ class TrustedIssuer:
         return not any(accepted.isdisjoint(_values(claims.get(name))) for name, accepted in self._accepted_values)
 
     @cached_property
-    def _accepted_values(self) -> list[tuple[str, set[tuple[type, Any]]]]:
+    def _accepted_values(self) -> list[tuple[str, set[tuple[bool, Any]]]]:
         return [(name, _values(accepted)) for name, accepted in self.required_claims.items()]
 
 
@@ -91,9 +93,9 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _values(value: Any) -> set[tuple[type, Any]]:
-    # With their types, or True would be 1.
-    return {(type(item), item) for item in _listed(value) if isinstance(item, str | int)}
+def _values(value: Any) -> set[tuple[bool, Any]]:
+    # Told apart, or True would be 1. Not by their types, which in settings may be those of an enum.
+    return {(isinstance(item, bool), item) for item in _listed(value) if isinstance(item, str | int)}
 
 
 def _load_public(position: int, entry: Any) -> Key:
@@ -202,6 +204,7 @@ def _contradictions(config: Config, iss: str, entry: Mapping[str, Any]) -> Itera
 
 
 @lru_cache(maxsize=1)
+@sensitive_variables()
 def trusted_issuers() -> Mapping[str, TrustedIssuer]:
     """Return the entries of ``TRUSTED_ISSUERS`` by issuer, their keys loaded. Raises ``ImproperlyConfigured``."""
     config = get_config()

@@ -94,15 +94,15 @@ def read_key(member: str, material: Any, algorithm: str, passphrase: Any = None)
 
 
 def _read_file(member: str, path: Path) -> bytes:
-    if "-----BEGIN" in str(path) or str(path).startswith("{"):
+    if "-----BEGIN" in str(path) or str(path).lstrip().startswith("{"):
         raise UnusableKeyError(f"{member} is a Path made of the key itself. Write the key without Path().")
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no possible path"
-        raise UnusableKeyError(
-            f"{member}: the file {path} cannot be read ({reason}). Write a path to a PEM file."
-        ) from error
+        # What does not look like a path may be the key in base64. Nor is the error the cause: it repeats the path.
+        file = f"the file {path}" if path.is_absolute() or path.suffix else "the file of its Path"
+        raise UnusableKeyError(f"{member}: {file} cannot be read ({reason}). Write a path to a PEM file.") from None
 
 
 def _read_json(member: str, text: bytes) -> Any:

@@ -575,6 +575,12 @@ def test_a_fallback_that_anybody_can_guess_is_an_error(settings, fallback, chang
     )
 
 
+def test_no_secret_key_at_all_is_an_error_and_no_exception(settings):
+    settings.SECRET_KEY = ""
+    (message,) = found()
+    assert (message.id, message.hint) == ("jwtauth.E024", "The SECRET_KEY setting must not be empty.")
+
+
 @pytest.mark.parametrize("twin", [str, str.encode])
 def test_a_fallback_that_is_the_key_itself_is_none(settings, twin):
     settings.SECRET_KEY_FALLBACKS = [twin(settings.SECRET_KEY), "\ud800"]

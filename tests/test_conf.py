@@ -28,6 +28,11 @@ NO_DURATIONS = [None, 600, 600.0, "10 minutes", "600", [], timedelta(seconds=-1)
 NO_LIFETIMES = [*NO_DURATIONS, timedelta(0), timedelta(milliseconds=999), timedelta.max, CENTURY + timedelta(seconds=1)]
 NO_TEXTS = [None, "", " ", " id", "id ", "\n", "a\nb", "a\0", "\ud800", 1, b"id", ["id"], {}]
 
+
+async def asynchronous(user, session, request):
+    return {}
+
+
 BAD = {
     "SIGNING_KEYS": ("jwtauth.E003", [[], (), {}, "key", {"ALGORITHM": "HS256"}, 1, True]),
     "ISSUER": ("jwtauth.E004", NO_TEXTS),
@@ -45,6 +50,7 @@ BAD = {
     "CLAIMS": (
         "jwtauth.E016",
         [
+            asynchronous,
             *("", ".", "..", "tests", "tests.conf_hooks.claims", "tests.keys.missing", "tests.keys.ISSUER"),
             *(".keys.claims", "..keys.claims", "tests..keys", "tests.keys.", " tests.keys.claims", "tests.keys:claims"),
             *(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from enum import IntEnum
 from http import HTTPStatus
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import InterfaceError, OperationalError
+from django.db.models import TextChoices
 
 from django_jwtauth import fetched_ring, sessions, users
 from django_jwtauth.claims import Claims
@@ -156,7 +158,7 @@ class TestHeader:
             (None, [NOTHING], ["JWT", "at+jwt", "", None]),
             ([None, "JWT"], [NOTHING, "JWT"], ["at+jwt", None, ""]),
             (["at+jwt", "JWT"], ["at+jwt", "JWT"], [NOTHING]),
-            ("application/x", ["application/x"], ["x", "application/application/x"]),
+            ("application/x", ["application/x", "x"], ["application/application/x", "y"]),
         ],
     )
     def test_the_type_is_what_was_agreed_on(self, trust, typ, good, bad):
@@ -188,6 +190,14 @@ class TestHeader:
             assert not accepted(keys.compact(own.keys[0], keys.header(own.keys[0]), keys.without(members, name)))
 
 
+class Use(TextChoices):
+    ACCESS = "access"
+
+
+class Version(IntEnum):
+    ONE = 1
+
+
 class TestRequiredClaims:
     @pytest.mark.parametrize(
         ("required", "members", "expected"),
@@ -212,6 +222,9 @@ class TestRequiredClaims:
             ({"ver": 1}, {"ver": True}, False),
             ({"ver": 1}, {"ver": "1"}, False),
             ({"ver": ["1.0", 1]}, {"ver": 1.0}, False),
+            ({"token_use": Use.ACCESS, "ver": [Version.ONE]}, {"token_use": "access", "ver": 1}, True),
+            ({"token_use": Use.ACCESS}, {"token_use": "id"}, False),
+            ({"ver": Version.ONE}, {"ver": True}, False),
             ({"scope": "read"}, {"scope": "read"}, True),
             ({"scope": "read"}, {"scope": "read write"}, False),
         ],

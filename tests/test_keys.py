@@ -1,6 +1,8 @@
+import base64
 import dataclasses
 import hashlib
 import json
+import traceback
 from pathlib import Path
 
 import jwt
@@ -373,7 +375,7 @@ class TestRefusals:
                 f"{member} goes on after its first PEM block. Write the block of one key alone."
             )
 
-    @pytest.mark.parametrize("text", [keys.private_pem("ES256"), json.dumps(EC_JWK)])
+    @pytest.mark.parametrize("text", [keys.private_pem("ES256"), json.dumps(EC_JWK), f" {json.dumps(EC_JWK)}"])
     def test_a_path_made_of_the_key_itself(self, text):
         assert refusal({"ALGORITHM": "ES256", "PRIVATE_KEY": Path(text)}) == (
             "PRIVATE_KEY is a Path made of the key itself. Write the key without Path()."
@@ -452,6 +454,16 @@ class TestRefusals:
         assert refusal({"ALGORITHM": "ES256", "PRIVATE_KEY": path}) == (
             f"PRIVATE_KEY: the file {path} cannot be read (No such file or directory). Write a path to a PEM file."
         )
+
+    def test_a_path_that_may_be_the_key_in_base64_is_not_repeated(self):
+        der = keys.loaded(keys.private_pem("ES256")).private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        for text in (base64.b64encode(der).decode(), "x" * 300):
+            with pytest.raises(UnusableKeyError) as caught:
+                Key.from_dict({"ALGORITHM": "ES256", "PRIVATE_KEY": Path(text)})
+            assert "PRIVATE_KEY: the file of its Path cannot be read" in str(caught.value)
+            assert text not in "".join(traceback.format_exception(caught.value))
 
     def test_a_file_that_holds_something_else(self, tmp_path):
         path = tmp_path / "key.pem"
@@ -700,6 +712,9 @@ class TestConfiguredRing:
 
 
 SIGNING_KEYS = [keys.entry("ES256"), {"ALGORITHM": "HS256", "SECRET": "s" * 31}]
+OTHER = {"AUDIENCE": "x", "TYP": "JWT"}
+MIXED_UP = [{"ALGORITHM": "ES256", "PUBLIC_KEY": keys.private_pem("ES256")}]
+SECRETS = [{"ALGORITHM": "HS256", "SECRET": "s" * 31}]
 
 
 @pytest.mark.parametrize(
@@ -708,6 +723,11 @@ SIGNING_KEYS = [keys.entry("ES256"), {"ALGORITHM": "HS256", "SECRET": "s" * 31}]
         ("configured_ring", {"SECRET_KEY_FALLBACKS": [""]}),
         ("configured_ring", {"JWTAUTH": {"ISSUER": "x", "SIGNING_KEYS": SIGNING_KEYS}}),
         ("get_config", {"JWTAUTH": {"ISUER": "x", "SIGNING_KEYS": SIGNING_KEYS}}),
+        (
+            "trusted_issuers",
+            {"JWTAUTH": {"TRUSTED_ISSUERS": {"https://o": {**OTHER, "KEYS": MIXED_UP}}}},
+        ),
+        ("trusted_issuers", {"JWTAUTH": {"TRUSTED_ISSUERS": {"https://o": {**OTHER, "KEYS": SECRETS}}}}),
     ],
 )
 def test_an_error_report_about_a_mistake_shows_no_key(settings, raised_in, changes):
