@@ -159,8 +159,14 @@ class Denylist:
         return None if load.in_vain else load
 
     def _start(self, load: Load) -> None:
-        alias = write_alias()
-        if _is_seen_here_only(connections[alias]):
+        try:
+            alias = write_alias()
+            is_seen_here_only = _is_seen_here_only(connections[alias])
+        except BaseException:
+            # A router's, for example. Others must not wait for what has not begun.
+            self._end(load, None)
+            raise
+        if is_seen_here_only:
             self._run(load, partial(_read_here, alias))
             return
         try:
@@ -180,14 +186,16 @@ class Denylist:
             self._end(load, found)
 
     def _end(self, load: Load, found: Listing | None) -> None:
-        with self._lock:
-            # Otherwise it was left to itself, or everything was forgotten meanwhile.
-            if self._load is load:
-                self._load = None
-                if found is None:
-                    self._failed_at = Moment.now()
-                else:
-                    self._publish(found)
+        try:
+            with self._lock:
+                # Otherwise it was left to itself, or everything was forgotten meanwhile.
+                if self._load is load:
+                    self._load = None
+                    if found is None:
+                        self._failed_at = Moment.now()
+                    else:
+                        self._publish(found)
+        finally:
             load.ended.set()
 
     def _publish(self, found: Listing) -> None:

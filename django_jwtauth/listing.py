@@ -8,6 +8,7 @@ other process has read it too, or has waited so long that it reads everything.
 
 import logging
 from collections.abc import Set
+from datetime import datetime
 from typing import NamedTuple
 
 from django.db import Error as DatabaseFailure
@@ -27,9 +28,12 @@ logger = logging.getLogger("django_jwtauth")
 
 
 class Sighting(NamedTuple):
-    """Entries that were not settled when they were read, by their primary keys, and when that reading had ended."""
+    """Entries that were not settled when they were read, and when that reading had ended.
 
-    keys: Set[int]
+    By primary key and time: a restored backup, or a server that lost commits, gives the same keys once more.
+    """
+
+    rows: Set[tuple[int, datetime]]
     at: Moment
 
 
@@ -67,10 +71,10 @@ def _settle(alias: str, sighting: Sighting) -> Sighting:
         return sighting
     entries = DenylistEntry.objects.using(alias)
     # Not by the ids: what is allowed and then denied again has the same one, and nobody may have seen it yet.
-    unsettled = frozenset(entries.live().filter(settled=False).values_list("pk", flat=True))
+    unsettled = frozenset(entries.live().filter(settled=False).values_list("pk", "denied_at"))
     seen = Sighting(unsettled, Moment.now())
     try:
-        entries.settle(unsettled & sighting.keys)
+        entries.settle(key for key, _ in unsettled & sighting.rows)
     except DatabaseFailure:
         # Another process is at it, or whoever comes next will be.
         logger.debug("Denylist entries could not be marked as settled.", exc_info=True)

@@ -670,6 +670,16 @@ class TestConnection:
             denylist.check(claims())
         assert denylist._load is None
 
+    def test_a_load_that_could_not_even_begin_holds_up_nobody(self, loads, clocks, monkeypatch):
+        loads.apart = True
+        with monkeypatch.context() as broken:
+            broken.setattr(module, "write_alias", lambda: {}["no tenant"])
+            with pytest.raises(KeyError):
+                denylist.check(claims())
+            assert denylist._load is None
+        clocks.pass_(10)
+        denylist.check(claims())
+
 
 def test_the_waits_are_what_is_promised():
     assert (module.LONGEST_WAIT, module.WAIT_AFTER_HANG) == (1.0, 0.25)

@@ -114,6 +114,23 @@ def test_an_entry_is_settled_once_it_was_seen_for_long_enough(machine):
     assert settled() == known | new
 
 
+def test_a_row_with_the_key_of_another_is_not_settled_in_its_place(machine):
+    commit(3)
+    machine.read()
+    pass_(WHOLE_EVERY)
+    machine.read()
+    last = DenylistEntry.objects.latest("pk")
+    # As after a restored backup, whose next row has the same key.
+    last.delete()
+    new = DenylistEntry.objects.create(
+        pk=last.pk or DenylistEntry.objects.latest("pk").pk + 1, value=new_id(), expires_at=last.expires_at
+    )
+    pass_(SETTLING)
+    machine.read()
+    assert len(settled()) == 2
+    assert str(new) not in settled()
+
+
 def test_a_wall_clock_that_jumps_settles_nothing_too_early(machine):
     commit(3)
     machine.read()
