@@ -75,15 +75,19 @@ def _download(parts: SplitResult, deadline: float) -> bytes:
 def _connect(parts: SplitResult, deadline: float) -> socket.socket:
     host = str(parts.hostname)
     error: OSError = OSError("the name has no address")
-    for *kind, _, address in socket.getaddrinfo(host, parts.port or PORTS[parts.scheme], type=socket.SOCK_STREAM):
+    addresses = socket.getaddrinfo(host, parts.port or PORTS[parts.scheme], type=socket.SOCK_STREAM)
+    for position, (*kind, _, address) in enumerate(addresses):
         try:
             connection = socket.socket(*kind)
         except OSError as failure:  # of a family that this machine does not speak
             error = failure
             continue
         try:
-            connection.settimeout(_left(deadline))
+            # Half of the time, but for the last one: an address that does not answer must leave some for the next.
+            is_last = position == len(addresses) - 1
+            connection.settimeout(_left(deadline) / (1 if is_last else 2))
             connection.connect(address)
+            connection.settimeout(_left(deadline))
             if parts.scheme == "https":
                 return ssl.create_default_context().wrap_socket(connection, server_hostname=host)
         except OSError as failure:

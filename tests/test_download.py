@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from cryptography import x509
@@ -190,6 +191,25 @@ class TestAddresses:
             bad = (*good[:4], ("127.0.0.1", closed.getsockname()[1]))
         monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [bad, good])
         assert download(server.url) == BODY
+
+    def test_an_address_that_does_not_answer_leaves_time_for_the_next(self, server, monkeypatch):
+        monkeypatch.setattr(module, "TIME_LIMIT", 1.0)
+        good = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+            address = full.getsockname()
+            for _ in range(3):
+                # What is not accepted fills the queue; then nothing answers.
+                one = waiting.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(address)
+            bad = (*good[:4], address)
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [bad, good])
+            assert download(server.url) == BODY
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [bad])
+            begun = time.monotonic()
+            with pytest.raises(DownloadError, match=r"^it took longer"):
+                download(server.url)
+            assert time.monotonic() - begun >= 0.95
 
     def test_a_family_that_this_machine_does_not_speak_is_passed_over(self, server, monkeypatch):
         good = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
