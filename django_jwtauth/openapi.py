@@ -117,7 +117,10 @@ _JWK_SET = inline_serializer(
 def _field_errors(serializer_class: type[serializers.Serializer[Any]]) -> OpenApiResponse:
     """Return the 400 of a serializer: what is wrong with which field, or with the body."""
     name = serializer_class.__name__.removesuffix("Serializer")
-    fields = [*serializer_class().fields, api_settings.NON_FIELD_ERRORS_KEY]
+    try:
+        fields = [*serializer_class().fields, api_settings.NON_FIELD_ERRORS_KEY]
+    except Exception:  # one of the project's own, which needs a request
+        fields = [api_settings.NON_FIELD_ERRORS_KEY]
     wrong = {field: serializers.ListField(child=serializers.CharField(), required=False) for field in fields}
     body = inline_serializer(f"{name}Errors", {**wrong, "detail": serializers.CharField(required=False)})
     return OpenApiResponse(body, description="A field is missing or ill-typed, or the body cannot be read.")

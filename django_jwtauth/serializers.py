@@ -73,6 +73,12 @@ class TokenPairSerializer(serializers.Serializer[Any]):
     refresh_expires_in = serializers.IntegerField(help_text="Seconds.")
 
 
+class JWKSetSerializer(serializers.Serializer[Any]):
+    """A JWK Set (RFC 7517 section 5), for the REST framework's own schema."""
+
+    keys = serializers.ListField(child=serializers.DictField())
+
+
 class SessionSerializer(serializers.ModelSerializer[Session]):
     """One session of the user's own."""
 

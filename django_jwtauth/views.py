@@ -34,6 +34,7 @@ from .pairs import TokenPair
 from .permissions import MayManageSessions
 from .serializers import (
     EndSessionsSerializer,
+    JWKSetSerializer,
     SessionSerializer,
     TokenObtainSerializer,
     TokenPairSerializer,
@@ -95,6 +96,7 @@ class AuthView(GenericAPIView[Any]):
     parser_classes: Any = (StrictJSONParser,)
     renderer_classes = (JSONRenderer,)
     versioning_class = None
+    filter_backends = ()
     challenge = CHALLENGE
     cache_control = "no-store"
 
@@ -312,6 +314,7 @@ class JWKSView(AuthView):
     authentication_classes = ()
     permission_classes = (AllowAny,)
     throttle_classes = ()
+    serializer_class = JWKSetSerializer
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase | None:
         """Return the set, or 304 where the client has it."""

@@ -26,7 +26,7 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Permissions send the challenge that authentication words.
 SIDEWAYS = {("permissions", "authentication")}
 # Django asks for these to be imported once the models are there.
-INSIDE_FUNCTIONS = {("apps", "ready")}
+INSIDE_FUNCTIONS = {("apps", "ready"), ("pytest_plugin", "jwt_client"), ("pytest_plugin", "jwt_steady")}
 
 
 def modules():

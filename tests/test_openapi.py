@@ -19,11 +19,12 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.db.models import F
 from django.test import Client
-from django.urls import path
+from django.urls import include, path
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import patched_settings
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
+from rest_framework.filters import SearchFilter
 from rest_framework.generics import GenericAPIView, RetrieveUpdateAPIView
 from rest_framework.permissions import AllowAny
 from rest_framework.throttling import AnonRateThrottle
@@ -37,6 +38,7 @@ from django_jwtauth.errors import DenylistUnavailableError, IssuerUnavailableErr
 from django_jwtauth.models import Session
 from django_jwtauth.openapi import BearerScheme, document_refusals
 from django_jwtauth.pairs import TokenPair
+from django_jwtauth.serializers import TokenObtainSerializer
 from django_jwtauth.tokens import get_codec
 from tests.readme import README, block
 
@@ -384,6 +386,22 @@ class TestViewsOfAProject:
         found = document_refusals({"paths": paths, "components": {}}, SchemaGenerator(patterns=[]))["paths"]
         assert found["/a/"] == {"parameters": shared, "summary": "A"}
         assert set(found["/b/"]["get"]["responses"]) == {"401", "503"}
+
+    def test_a_serializer_that_needs_a_request_is_no_obstacle(self):
+        class NeedySerializer(TokenObtainSerializer):
+            def get_fields(self):
+                return super().get_fields() if self.context["request"] else {}
+
+        class NeedyView(views.TokenObtainView):
+            serializer_class = NeedySerializer
+
+        operation = schema_of(path("needy/", NeedyView.as_view()))["paths"]["/needy/"]["post"]
+        assert {"200", "400", "401"} <= set(operation["responses"])
+
+    def test_filters_of_the_project_are_none_of_ours(self, monkeypatch):
+        monkeypatch.setattr(GenericAPIView, "filter_backends", [SearchFilter])
+        operation = schema_of(path("", include("django_jwtauth.urls")))["paths"]["/sessions/"]["get"]
+        assert "search" not in {parameter["name"] for parameter in operation.get("parameters", [])}
 
     def test_the_hook_is_at_home_in_a_schema_without_a_component(self):
         schema = {"paths": {}, "components": {}}

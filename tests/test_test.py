@@ -211,6 +211,22 @@ def test_the_examples_of_the_documentation_pass(tmp_path):
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("option", [["-p", "django_jwtauth.pytest_plugin"], []])
+def test_the_plugin_may_be_loaded_before_django_is_set_up(tmp_path, option):
+    loads = "" if option else 'pytest_plugins = ["django_jwtauth.pytest_plugin"]\n'
+    (tmp_path / "conftest.py").write_text(
+        f"{loads}import os\n\ndef pytest_configure():\n"
+        '    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"\n    import django\n    django.setup()\n'
+    )
+    (tmp_path / "test_it.py").write_text("def test_it(jwt_client, jwt_steady):\n    assert jwt_client.force_login\n")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'example_project'}"}
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:django", "-p", "no:cacheprovider", *option]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "1 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
+@pytest.mark.processes
 def test_it_is_imported_without_pytest():
     code = "import sys, django; django.setup(); import django_jwtauth.test; assert 'pytest' not in sys.modules"
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": "example_project"}

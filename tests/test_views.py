@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 from http import HTTPStatus
+from unittest import mock
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, InternalError, OperationalError, connection
-from django.urls import resolve, reverse
+from django.urls import include, path, resolve, reverse
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
 from rest_framework.exceptions import APIException
@@ -497,6 +499,13 @@ class TestCustomizing:
         body = {"username": "alice", "password": "correct horse"}
         assert client.post(OBTAIN, body, format="json", HTTP_ACCEPT=accept).status_code == HTTPStatus.OK
         assert client.get("/auth/jwks.json", HTTP_ACCEPT=accept).status_code == HTTPStatus.OK
+
+    def test_the_rest_frameworks_own_schema_has_every_endpoint(self):
+        from rest_framework.schemas.openapi import AutoSchema, SchemaGenerator
+
+        patterns = [path("auth/", include("django_jwtauth.urls"))]
+        with mock.patch.object(APIView, "schema", AutoSchema()), warnings.catch_warnings(action="ignore"):
+            assert len(SchemaGenerator(patterns=patterns).get_schema(public=True)["paths"]) == 6
 
     def test_a_base_view_must_say_where_pairs_come_from(self, db):
         with pytest.raises(NotImplementedError):
