@@ -87,11 +87,13 @@ def stored_name(name: str) -> str:
     field: Any = model._meta.get_field(model.USERNAME_FIELD)
     connection = connections[router.db_for_read(model)]
     try:
-        name = str(field.get_db_prep_value(field.to_python(name), connection))
+        stored, again = (str(field.get_db_prep_value(name, connection)) for _ in range(2))
+        # What a column keeps encrypted may differ each time, and each would have a count of its own.
+        spelt = stored if stored == again else name
         if connection.vendor != "mysql" and not getattr(field, "db_collation", None):
-            return name
+            return spelt
         named = model._default_manager.filter(**{model.USERNAME_FIELD: name})
-        return str(next(iter(named.values_list(model.USERNAME_FIELD, flat=True)[:1]), name))
+        return str(next(iter(named.values_list(model.USERNAME_FIELD, flat=True)[:1]), spelt))
     except Exception as error:
         if not names_nobody(error):
             raise

@@ -304,7 +304,7 @@ class TestRefresh:
         self, pair, refresh, monkeypatch, caplog, call
     ):
         def fail(*arguments, **options):
-            raise ConnectionError
+            raise RuntimeError
 
         monkeypatch.setattr(type(caches["default"]), call, fail)
         answer = refresh(pair.refresh_token)

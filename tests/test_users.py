@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import secrets
 from types import SimpleNamespace
 
 import pytest
@@ -192,6 +193,18 @@ class TestStoredName:
         monkeypatch.setattr(users, "get_user_model", lambda: model)
         monkeypatch.setattr(model, "USERNAME_FIELD", field, raising=False)
         assert users.stored_name(typed).replace("-", "") == stored.replace("-", "")
+
+    @pytest.mark.parametrize("method", ["to_python", "get_prep_value", "get_db_prep_value"])
+    def test_so_has_a_text_that_its_field_changes(self, db, monkeypatch, method):
+        field = get_user_model()._meta.get_field("username")
+        monkeypatch.setattr(field, method, lambda value, *rest, **more: value.replace(".", ""))
+        assert users.stored_name("a.l.ice") == "alice"
+
+    @pytest.mark.parametrize("method", ["get_prep_value", "get_db_prep_value"])
+    def test_one_that_is_written_differently_each_time_is_left_as_it_is(self, db, monkeypatch, method):
+        field = get_user_model()._meta.get_field("username")
+        monkeypatch.setattr(field, method, lambda value, *rest, **more: secrets.token_hex())
+        assert users.stored_name("alice") == "alice"
 
     @pytest.mark.usefixtures("_collation")
     def test_where_the_column_takes_several_it_is_that_of_the_row(self, user, other_user):
