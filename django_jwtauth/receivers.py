@@ -104,9 +104,8 @@ def _locked(instance: Any) -> Any:
     pk = getattr(instance, get_user_model()._meta.pk.attname)
     rows = get_user_model()._base_manager.using(write_alias()).filter(pk=pk)
     if not connections[write_alias()].features.has_select_for_update:
-        # SQLite refuses a transaction that reads first and writes after somebody else has.
-        name = get_user_model().USERNAME_FIELD
-        rows.update(**{name: F(name)})
+        # SQLite refuses a transaction that reads first and writes after somebody else has. Any write locks all of it.
+        _sessions_of(instance).update(generation=F("generation"))
     return rows.select_for_update().first()
 
 

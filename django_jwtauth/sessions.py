@@ -150,7 +150,8 @@ def revoke(session: Session, reason: str = Reason.LOGOUT, request: HttpRequest |
         latest = models.Subquery(_of(session).values("access_expires_at"))
         deny([_entry(session, reason, Coalesce(latest, models.Value(session.access_expires_at)))])
         if ended:
-            session.revoked_at, session.revoke_reason = now, reason
+            known = partial(vars(session).update, revoked_at=now, revoke_reason=reason)
+            transaction.on_commit(known, using=write_alias())
             _after_commit(session_revoked, session=session, reason=reason, request=request)
         return ended
 

@@ -211,6 +211,36 @@ class TestStart:
             others[0].session.pk,
         ]
 
+    def test_what_is_too_young_to_be_true_is_older(self, user, jwtauth):
+        jwtauth(MAX_SESSIONS_PER_USER=1)
+        age(sessions.start(user).session, timedelta(seconds=-90))
+        newest = sessions.start(user)
+        assert Session.objects.live().get() == newest.session
+
+    def test_what_is_a_little_younger_is_younger(self, user, jwtauth):
+        others = [sessions.start(user).session for _ in range(5)]
+        for number, other in enumerate(others, 1):
+            age(other, timedelta(seconds=-10 * number))
+        jwtauth(MAX_SESSIONS_PER_USER=3)
+        sessions.start(user)
+        assert set(Session.objects.live()) == set(others[2:])
+
+    @pytest.mark.parametrize("cap", [1, 2])
+    def test_logins_at_once_end_none_too_many(self, user, jwtauth, monkeypatch, cap):
+        jwtauth(MAX_SESSIONS_PER_USER=cap)
+        end_oldest, revoke_each = sessions._end_oldest, sessions.revoke_each
+        begun, ends = [], []
+        # All begin, then all look for the oldest, then all end it.
+        monkeypatch.setattr(sessions, "_end_oldest", lambda *arguments: begun.append(arguments))
+        monkeypatch.setattr(sessions, "revoke_each", lambda *arguments: ends.append(arguments))
+        for _ in range(3):
+            sessions.start(user)
+        for arguments in begun:
+            end_oldest(*arguments)
+        for arguments in ends:
+            revoke_each(*arguments)
+        assert Session.objects.live().count() == cap
+
     def test_the_sender_of_the_login_is_the_model_of_a_lazy_user_as_well(self, user, request):
         senders = []
 
@@ -662,12 +692,15 @@ class TestRevoke:
         assert [(call["session"], call["reason"]) for call in revoked] == [(pair.session, Reason.ADMIN)]
         assert DenylistEntry.objects.count() == 1
 
-    def test_the_session_that_was_given_knows_it(self, pair):
+    def test_the_session_that_was_given_knows_it_once_it_is_committed(self, pair, django_capture_on_commit_callbacks):
         known = Session.objects.get()
-        sessions.revoke(pair.session, Reason.ADMIN)
+        with django_capture_on_commit_callbacks(execute=True):
+            sessions.revoke(pair.session, Reason.ADMIN)
+            assert (pair.session.revoked_at, pair.session.revoke_reason) == (None, "")
         row = Session.objects.get()
         assert (pair.session.revoked_at, pair.session.revoke_reason) == (row.revoked_at, row.revoke_reason)
-        sessions.revoke(known, Reason.LOGOUT)
+        with django_capture_on_commit_callbacks(execute=True):
+            sessions.revoke(known, Reason.LOGOUT)
         assert (known.revoked_at, known.revoke_reason) == (None, "")
 
     @pytest.mark.parametrize("pk", ["x" * 255, "x" * 300])

@@ -8,9 +8,10 @@ from http import HTTPStatus
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
-from django_jwtauth import sessions, users
+from django_jwtauth import receivers, sessions, users
 from django_jwtauth.errors import InvalidTokenError, RevokedTokenError, TokenError
 from django_jwtauth.models import DenylistEntry, Session
 from django_jwtauth.test import JWTClient
@@ -128,7 +129,8 @@ def test_an_activity_that_is_computed_from_other_fields_ends_sessions_as_well(us
     assert is_live(pair)
     user.left_at = timezone.now()
     user.save(update_fields=["left_at"])
-    assert not is_live(pair)
+    with pytest.raises(RevokedTokenError):
+        sessions.verify(pair.access_token)
     assert Session.objects.get().revoke_reason == "inactive"
 
 
@@ -159,12 +161,23 @@ def test_a_child_with_a_row_of_its_own_is_a_user_as_well(db):
     assert DenylistEntry.objects.get(value=third.session.pk).reason == "deleted"
 
 
+def test_on_sqlite_a_lock_begins_with_a_write(user):
+    if connection.features.has_select_for_update:
+        pytest.skip("only where no row can be locked")
+    with statements() as executed:
+        receivers._locked(user)
+    assert [sql.partition(" ")[0] for sql in executed] == ["UPDATE", "SELECT"]
+
+
 def test_a_user_whom_the_default_manager_hides_is_gone(user):
     if not hasattr(user, "deleted"):
         pytest.skip("only where the manager hides users")
     pair = sessions.start(user)
+    call_command("jwtauth_inspect", pair.refresh_token)
     user.deleted = True
     user.save(update_fields=["deleted"])
+    with pytest.raises(SystemExit):
+        call_command("jwtauth_inspect", pair.refresh_token)
     with pytest.raises(InvalidTokenError):
         sessions.refresh(pair.refresh_token)
     with pytest.raises(InvalidTokenError):
