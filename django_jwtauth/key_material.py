@@ -158,8 +158,7 @@ def _why_no_pem(member: str, material: Any) -> str:
 
 
 def _load_private(pem: bytes, passphrase: Any) -> Any:
-    # An empty one is none: a variable that is not set.
-    password = None if passphrase in (None, "", b"") else _to_bytes(passphrase, "PASSPHRASE")
+    password = None if passphrase is None else _to_bytes(passphrase, "PASSPHRASE")
     try:
         return serialization.load_pem_private_key(pem, password)
     except TypeError as error:

@@ -67,7 +67,8 @@ class Key:
         if algorithm in MINIMUM_SECRET_BYTES:
             signing_key = verifying_key = read_secret(entry["SECRET"], algorithm)
         elif private := entry.get("PRIVATE_KEY"):
-            signing_key, own_kid = read_key("PRIVATE_KEY", private, algorithm, entry.get("PASSPHRASE"))
+            # An empty passphrase is none: a variable that is not set.
+            signing_key, own_kid = read_key("PRIVATE_KEY", private, algorithm, entry.get("PASSPHRASE") or None)
             verifying_key = signing_key.public_key()
         else:
             verifying_key, own_kid = read_key("PUBLIC_KEY", entry["PUBLIC_KEY"], algorithm)

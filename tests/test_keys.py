@@ -146,6 +146,7 @@ class TestSpellings:
     @pytest.mark.parametrize("passphrase", [None, "", b""])
     def test_a_passphrase_that_is_none_or_empty_is_no_passphrase(self, algorithm, passphrase):
         assert self.is_read(algorithm, keys.private_pem(algorithm), PASSPHRASE=passphrase)
+        assert self.is_read(algorithm, private_jwk(algorithm), PASSPHRASE=passphrase)
 
     def test_a_public_key_as_text_path_and_jwk(self, algorithm, tmp_path):
         pem, path = keys.public_pem(algorithm), tmp_path / "key.pem"

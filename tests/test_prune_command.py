@@ -36,9 +36,14 @@ def test_it_deletes_what_has_expired_and_prints_a_count(prune):
 
 @pytest.mark.parametrize("size", ["0", "-1", "x", ""])
 def test_a_batch_of_nothing_is_refused(prune, size):
-    with pytest.raises(CommandError, match="write a whole number from 1"):
+    with pytest.raises(CommandError, match=r"whole number from 1|invalid int value"):
         prune(f"--batch-size={size}")
     assert Session.objects.count() == 4
+
+
+def test_so_it_is_where_code_calls_the_command(prune):
+    with pytest.raises(CommandError, match="whole number from 1"):
+        call_command("jwtauth_prune", batch_size=0)
 
 
 def test_a_dry_run_deletes_nothing(prune):

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command, load_command_class
+from django.db import OperationalError
 from django.utils import timezone
 
 from django_jwtauth import sessions
@@ -16,6 +17,7 @@ from django_jwtauth.encoding import decode_id, encode_id, new_id
 from django_jwtauth.errors import RevokedTokenError
 from django_jwtauth.management.commands import jwtauth_revoke
 from django_jwtauth.models import DenylistEntry, Session
+from tests.statements import failing
 
 
 @pytest.fixture
@@ -186,6 +188,11 @@ def test_a_name_that_is_no_number_is_nobodys_where_names_are_numbers(revoke, log
     monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", "id")
     with pytest.raises(CommandError, match="There is no user with the id 'x'"):
         revoke("--user=x", "--no-input")
+
+
+def test_a_database_that_fails_is_not_taken_for_nobody(revoke, logins):
+    with failing("SELECT", OperationalError("gone")), pytest.raises(OperationalError):
+        revoke("--user=alice", "--no-input")
 
 
 def test_without_a_standard_input_nobody_can_be_asked(logins, monkeypatch):

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseFailure
@@ -98,8 +99,7 @@ class Command(BaseCommand):
         kind = {0: "the current one", 1: "the one before the current one"}.get(age, "an old one, whose use ends it")
         self.stdout.write(f"Refresh token of the session {session.sid}: {kind if age >= 0 else 'one of its future'}.")
         self.stdout.write(f"Session: {_state(session)}")
-        may_refresh = session.is_live(timezone.now()) and users.is_usable(session.user) and _has_same_password(session)
-        return age == 0 and may_refresh
+        return age == 0 and session.is_live(timezone.now()) and _user_of(session) == "active"
 
 
 def _refusal(token: str) -> str | None:
@@ -134,14 +134,18 @@ def _find(pk: Any) -> Session | None:
 
 
 def _state(session: Session) -> str:
-    user = "active" if users.is_usable(session.user) else "inactive"
     if session.revoked_at:
         state = f"ended at {session.revoked_at.isoformat()} ({session.revoke_reason})"
     else:
         state = f"{'live until' if session.is_live(timezone.now()) else 'expired at'} {session.expires_at.isoformat()}"
-    password = "" if _has_same_password(session) else ", with another password since"
-    return f"{state}; its user {str(session.user_id)!a} is {user}{password}"
+    return f"{state}; its user {str(session.user_id)!a} is {_user_of(session)}"
 
 
-def _has_same_password(session: Session) -> bool:
-    return session.auth_hash in users.auth_hashes(session.user)
+def _user_of(session: Session) -> str:
+    """Return what a refresh would make of the session's user; only for one who is active it goes on."""
+    if not get_user_model()._default_manager.filter(pk=session.user_id).exists():
+        return "hidden by its model's manager"
+    if not users.is_usable(session.user):
+        return "inactive"
+    same_password = session.auth_hash in users.auth_hashes(session.user)
+    return "active" if same_password else "active, with another password since"

@@ -1,20 +1,12 @@
 """Delete what has expired."""
 
-from argparse import ArgumentTypeError
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_jwtauth import pruning
 
 ROWS_OF_PROGRESS = 100_000
-
-
-def batch_size(text: str) -> int:
-    """Return the number of rows that a text means."""
-    if not (text.isdecimal() and int(text)):
-        raise ArgumentTypeError("write a whole number from 1")
-    return int(text)
 
 
 class Command(BaseCommand):
@@ -24,11 +16,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
-        parser.add_argument("--batch-size", type=batch_size, default=5000, help="Rows to delete at a time (5000).")
+        parser.add_argument("--batch-size", type=int, default=5000, help="Rows to delete at a time (5000).")
         parser.add_argument("--dry-run", action="store_true", help="Count them and delete nothing.")
 
     def handle(self, *, batch_size: int, dry_run: bool, **options: Any) -> None:
         """Prune, and print a count."""
+        if batch_size < 1:
+            raise CommandError("--batch-size is a whole number from 1.")
         if dry_run:
             self.stdout.write(f"Would delete {pruning.count_expired()} expired rows.")
             return
