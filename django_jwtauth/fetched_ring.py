@@ -39,13 +39,13 @@ LARGEST_RSA_BITS = 8192
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 """Of a JWK (RFC 7518 section 6)."""
 SUITING = {
-    "RSA": tuple(name for name in ASYMMETRIC if name[:2] in {"RS", "PS"}),
-    "EC P-256": ("ES256",),
-    "EC P-384": ("ES384",),
-    "EC P-521": ("ES512",),
-    "OKP Ed25519": ("EdDSA",),
+    ("RSA", None): tuple(name for name in ASYMMETRIC if name[:2] in {"RS", "PS"}),
+    ("EC", "P-256"): ("ES256",),
+    ("EC", "P-384"): ("ES384",),
+    ("EC", "P-521"): ("ES512",),
+    ("OKP", "Ed25519"): ("EdDSA",),
 }
-"""The algorithms that a JWK may be for, by its type and curve."""
+"""The algorithms that a JWK may be for, by its ``kty`` and ``crv`` (RFC 7518 section 6, RFC 8037 section 2)."""
 logger = logging.getLogger("django_jwtauth")
 
 
@@ -172,8 +172,10 @@ def read_jwk_set(document: bytes, algorithms: tuple[str, ...], iss: str) -> dict
             continue
         try:
             keys.append(_read_jwk(entry, algorithms))
-        except UnusableKeyError as error:
-            logger.warning("Key %d in the JWK Set of the issuer %r is not used: %s", position, iss, error)
+        except Exception as error:  # an odd key must not cost the others
+            # Other exceptions may repeat what was sent.
+            reason = error if isinstance(error, UnusableKeyError) else "It cannot be read."
+            logger.warning("Key %d in the JWK Set of the issuer %r is not used: %s", position, iss, reason)
     counts = Counter(key.kid for key in keys)
     if len(counts) < len(keys):
         logger.warning("Keys in the JWK Set of the issuer %r are not used: they share an id.", iss)
@@ -187,15 +189,18 @@ def _read_jwk(jwk: Any, algorithms: tuple[str, ...]) -> Key:
         raise UnusableKeyError("It is secret, and everybody can read it.")
     if "key_ops" in jwk and not (isinstance(jwk["key_ops"], list) and "verify" in jwk["key_ops"]):
         raise UnusableKeyError("Its key_ops do not name verify.")
-    kind = " ".join(str(jwk[name]) for name in ("kty", "crv") if name in jwk)
-    fitting = [name for name in SUITING.get(kind, ()) if name in algorithms and name == jwk.get("alg", name)]
+    kty, crv = jwk.get("kty"), jwk.get("crv")
+    if not isinstance(kty, str) or not isinstance(crv, str | None):
+        raise UnusableKeyError("Its kty or crv is not text.")
+    suiting = SUITING.get((kty, crv), ())
+    fitting = [name for name in suiting if name in algorithms and name == jwk.get("alg", name)]
     if len(fitting) != 1:
         raise UnusableKeyError(
             "It is for none of ALGORITHMS."
             if not fitting
             else 'It does not say which of ALGORITHMS it is for. Write the one, such as "ALGORITHMS": ["RS256"].'
         )
-    public = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]] if name in jwk}
+    public = {name: jwk[name] for name in THUMBPRINT_MEMBERS[kty] if name in jwk}
     key = Key.from_dict({"ALGORITHM": fitting[0], "PUBLIC_KEY": public, "KID": jwk["kid"]})
     if getattr(key.verifying_key, "key_size", 0) > LARGEST_RSA_BITS:
         raise UnusableKeyError(f"It has more than {LARGEST_RSA_BITS} bits.")

@@ -451,6 +451,26 @@ class TestDocuments:
     def test_what_is_no_key_is_left_out(self, entry):
         assert list(self.read(entry, NEW.public_jwk())) == ["new"]
 
+    @pytest.mark.parametrize("kty", ["EC P-256", "OKP Ed25519", "AKP", "RSA ", "", " ", 1, [], {}, True, None])
+    @pytest.mark.parametrize("crv", [None, "P-256", "Ed25519", 1, [], {}, ...])
+    def test_a_key_of_an_odd_kind_is_left_out_alone(self, kty, crv):
+        odd = {"kid": "odd", "kty": kty, "crv": crv}
+        odd = {name: value for name, value in odd.items() if value is not ...}
+        assert list(self.read(odd, NEW.public_jwk())) == ["new"]
+
+    def test_whatever_reading_a_key_raises_costs_that_key_alone(self, caplog, monkeypatch):
+        read = module.Key.from_dict
+
+        def fail_for_old(entry):
+            if entry["KID"] == "old":
+                raise ArithmeticError("k" * 20)
+            return read(entry)
+
+        monkeypatch.setattr(module.Key, "from_dict", fail_for_old)
+        assert list(self.read(OLD.public_jwk(), NEW.public_jwk())) == ["new"]
+        assert "Key 0 in the JWK Set" in caplog.text
+        assert "kkkk" not in caplog.text
+
     def test_operations_that_name_verify_are_fine(self):
         assert list(self.read({**OLD.public_jwk(), "key_ops": ["verify", "sign"]})) == ["old"]
 
