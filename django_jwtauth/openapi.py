@@ -73,7 +73,7 @@ _UNDECIDED = OpenApiResponse(
     description="Whether the access token is good cannot be told now, or the database failed this request.",
 )
 _TOO_LARGE = OpenApiResponse(_DETAIL, description=f"The body has more than {views.LONGEST_BODY} bytes.")
-_WRONG_TYPE = OpenApiResponse(_DETAIL, description="The body is neither JSON nor a form.")
+_WRONG_TYPE = OpenApiResponse(_DETAIL, description="The body is neither JSON nor a form, or its charset is not UTF-8.")
 _TOO_MANY = OpenApiResponse(_DETAIL, description="Too many attempts.")
 _OUT_OF_SCOPE = OpenApiResponse(
     _DETAIL, description="The token has a `scope` without `sessions` in it, or is another issuer's."

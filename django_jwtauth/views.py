@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 from django.contrib.auth import authenticate
@@ -16,7 +17,7 @@ from django.utils.http import quote_etag
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from rest_framework import status
-from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound, ParseError, PermissionDenied
+from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound, ParseError, PermissionDenied, UnsupportedMediaType
 from rest_framework.generics import GenericAPIView
 from rest_framework.parsers import BaseParser, FormParser, JSONParser, MultiPartParser
 from rest_framework.permissions import AllowAny, IsAuthenticated
@@ -50,8 +51,11 @@ from .throttling import (
 )
 from .tokens import get_codec
 
+CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
 LONGEST_BODY = 64 * 1024
 """Bytes."""
+LONGEST_PART_HEADERS = 2 * 1024
+"""Bytes of all parts of a multipart body together."""
 JWKS_MAX_AGE = 300
 """Seconds for which others may keep our JWK Set."""
 
@@ -59,14 +63,13 @@ logger = logging.getLogger("django_jwtauth")
 
 
 class _Strict(BaseParser):
-    """Whatever cannot be read is a bad request: too deep for Python, too much for Django, or in no charset for text."""
+    """Reads UTF-8. A body that cannot be read is a bad request."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        context = {**(parser_context or {}), "encoding": "utf-8"}
         try:
-            # Codecs that make no text, some of which unpack a body of any size, are not even tried.
-            "".encode((parser_context or {}).get("encoding") or "utf-8")
-            return super().parse(stream, media_type, parser_context)
-        except (RecursionError, UnicodeError, LookupError, TypeError, SuspiciousOperation) as error:
+            return super().parse(stream, media_type, context)
+        except (RecursionError, UnicodeError, SuspiciousOperation) as error:
             raise ParseError from error
 
 
@@ -80,6 +83,16 @@ class StrictFormParser(_Strict, FormParser):
 
 class StrictMultiPartParser(_Strict, MultiPartParser):
     """Reads ``multipart/form-data``."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        """Return the fields. Raises ``ParseError`` where the headers of the parts are too long."""
+        body = stream.read()
+        boundary = parser_context["request"]._request.content_params.get("boundary", "")
+        # Django parses a header in quadratic time, and decodes parameters in any charset (RFC 2231).
+        parts = body.split(b"--" + boundary.encode("utf-8", "replace"))
+        if sum(len(part.partition(b"\r\n\r\n")[0]) for part in parts) > LONGEST_PART_HEADERS:
+            raise ParseError
+        return super().parse(BytesIO(body), media_type, parser_context)
 
 
 class BodyTooLarge(APIException):
@@ -137,13 +150,17 @@ class TokenView(AuthView):
     parser_classes = (StrictJSONParser, StrictFormParser, StrictMultiPartParser)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse a body that is too large before anything reads it."""
+        """Refuse a body that is too large, or in another charset, before anything reads it."""
         try:
             length = int(request._request.META.get("CONTENT_LENGTH") or 0)
         except ValueError:
             length = 0  # as Django takes it
         if length > LONGEST_BODY:
             raise BodyTooLarge
+        # Some of Python's codecs take seconds for a body of this size.
+        charset = (request._request.content_params or {}).get("charset", "utf-8")
+        if charset.lower() not in CHARSETS:
+            raise UnsupportedMediaType(request.content_type)
         super().initial(request, *args, **kwargs)
 
     @sensitive_variables()

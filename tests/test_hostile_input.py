@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from http import HTTPStatus
+
 import pytest
+from django.urls import resolve
+from rest_framework.test import APIRequestFactory
 
 from django_jwtauth import refresh_tokens
+from django_jwtauth.views import LONGEST_BODY
 from tests import keys
 from tests.hostile_input import cost, distinct_kids, hostile_tokens, kept_after, refused
 
@@ -23,3 +29,62 @@ def test_tokens_that_name_keys_by_the_thousand_leave_nothing_in_memory() -> None
     codec = keys.codec(key, cache_size=4096)
     kept, _ = kept_after(codec, distinct_kids(key, 3000))
     assert kept < 30
+
+
+PATHS = ["/auth/token/", "/auth/token/refresh/", "/auth/token/revoke/"]
+JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
+CODECS = ["punycode", "idna", "utf-7", "utf-16", "rot13", "base64", "unicode_escape", "latin-1", "nonsense"]
+
+
+def full(head: bytes, filling: bytes, tail: bytes = b"") -> bytes:
+    """Return the longest body that is read, filled with copies of a text."""
+    return head + filling * ((LONGEST_BODY - len(head) - len(tail)) // len(filling)) + tail
+
+
+def headers(text: str) -> bytes:
+    """Return a part of a multipart body with this text in its headers."""
+    return f'--x\r\nContent-Disposition: form-data; name="a"{text}\r\n\r\n\r\n'.encode()
+
+
+def fastest(path: str, body: bytes, content_type: str) -> tuple[int, float]:
+    """Return the status of the answer, and the seconds of CPU that the view took for it."""
+    took = []
+    for _ in range(5):
+        request = APIRequestFactory().generic("POST", path, body, content_type=content_type)
+        begun = time.process_time()
+        answer = resolve(path).func(request)
+        took.append(time.process_time() - begun)
+    return answer.status_code, min(took)
+
+
+@pytest.mark.parametrize("path", PATHS)
+class TestBodies:
+    @pytest.mark.parametrize("charset", CODECS)
+    @pytest.mark.parametrize("media_type", [JSON, FORM, MULTIPART])
+    def test_a_charset_other_than_utf_8_is_415_and_costs_nothing(self, db, path, media_type, charset):
+        status, took = fastest(path, full(b"-", b"a"), f"{media_type}; charset={charset}")
+        assert status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        assert took < 0.005
+
+    @pytest.mark.parametrize(
+        "parameter", ["charset*=utf-8''%70unycode", 'CHARSET="Punycode"', "charset=utf-8; charset=idna"]
+    )
+    def test_no_spelling_of_the_parameter_hides_the_charset(self, db, path, parameter):
+        assert fastest(path, full(b"-", b"a"), f"{JSON}; {parameter}")[0] == HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+    @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf-8"', "utf8", "us-ascii", "ASCII"])
+    def test_utf_8_and_ascii_are_read(self, db, path, charset):
+        body = b'{"username": "a", "password": "b", "token": "c", "refresh_token": "d"}'
+        assert fastest(path, body, f"{JSON}; charset={charset}")[0] in {HTTPStatus.OK, HTTPStatus.UNAUTHORIZED}
+
+    @pytest.mark.parametrize("text", [";" * 900, "; b*=punycode''" + "%61" * 300, '; b="' + '\\"' * 450 + '"'])
+    def test_costly_headers_of_many_parts_are_not_parsed(self, db, path, text):
+        status, took = fastest(path, full(b"", headers(text), b"--x--\r\n"), MULTIPART)
+        assert status == HTTPStatus.BAD_REQUEST
+        assert took < 0.005
+
+    def test_the_charset_of_a_part_is_not_used(self, db, path):
+        part = headers("\r\nContent-Type: text/plain; charset=punycode")
+        status, took = fastest(path, full(part.removesuffix(b"\r\n"), b"a", b"\r\n--x--\r\n"), MULTIPART)
+        assert status == HTTPStatus.BAD_REQUEST
+        assert took < 0.05
