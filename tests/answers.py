@@ -25,3 +25,7 @@ def _assert_refused(answer: Any, challenge: str, code: str) -> None:
     assert answer["WWW-Authenticate"] == challenge
     assert set(answer.json()) == {"detail", "code"}
     assert answer.json()["code"] == code
+
+
+AUTHORIZATIONS = ("Bearer {}", "bearer {}", "BEARER   {}", "Basic {}", "Bearer\t{}", "{}", " {}", "Bearer {} x")
+"""Headers that hold an access token; the scheme decides whether it is read (RFC 9110 section 11.1)."""

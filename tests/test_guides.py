@@ -26,6 +26,7 @@ from django_jwtauth.authentication import JWTAuthentication
 from django_jwtauth.models import DenylistEntry, Session
 from django_jwtauth.throttling import OutcomeThrottle
 from notes.views import PingView
+from tests.answers import AUTHORIZATIONS
 from tests.readme import README, blocks, steps
 
 DOCS = README.parent / "docs"
@@ -210,6 +211,13 @@ class TestPlainViews:
             for answer in (guide["hello"](request), async_to_sync(guide["hello_later"])(request)):
                 assert answer.status_code == HTTPStatus.UNAUTHORIZED
                 assert answer["WWW-Authenticate"].endswith('error="invalid_token"')
+
+    @pytest.mark.parametrize("header", AUTHORIZATIONS)
+    def test_it_takes_the_schemes_that_the_app_takes(self, header: str, guide: dict[str, Any], pair: Any) -> None:
+        request = RequestFactory().get("/", headers={"Authorization": header.format(pair.access_token)})
+        status = PingView.as_view()(request).status_code
+        assert guide["hello"](request).status_code == status
+        assert async_to_sync(guide["hello_later"])(request).status_code == status
 
     def test_a_user_who_is_gone_is_refused_in_the_view(self, guide: dict[str, Any], user: Any, pair: Any) -> None:
         get_user_model().objects.filter(pk=user.pk).update(is_active=False)

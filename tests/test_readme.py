@@ -25,6 +25,8 @@ from django_jwtauth.authentication import to_api_exception
 from django_jwtauth.conf import Config
 from django_jwtauth.keys import generate_private_key
 from django_jwtauth.models import Session
+from notes.views import PingView
+from tests.answers import AUTHORIZATIONS
 from tests.readme import README, block, blocks, pattern, steps
 
 TEXT = README.read_text()
@@ -151,6 +153,12 @@ class TestSnippets:
         assert hello(request).content == b'{"hello": "alice"}'
         refused = hello(RequestFactory().get("/"))
         assert (refused.status_code, b"token_invalid" in refused.content) == (HTTPStatus.UNAUTHORIZED, True)
+
+    @pytest.mark.parametrize("header", AUTHORIZATIONS)
+    def test_a_plain_view_takes_the_schemes_that_the_app_takes(self, header, pair, names):
+        run(snippet_with("def hello"), names)
+        request = RequestFactory().get("/", headers={"Authorization": header.format(pair.access_token)})
+        assert names["hello"](request).status_code == PingView.as_view()(request).status_code
 
     def test_claims_and_scopes_reach_the_view(self, user, names, jwtauth, client):
         run(snippet_with("def claims"), names)
