@@ -20,7 +20,7 @@ from .key_material import UnusableKeyError
 from .keys import FROM_SECRET_KEY, load_keys
 from .models import Session, write_alias
 from .throttling import FailedRefreshThrottle, LoginAccountThrottle, LoginThrottle, RefreshThrottle
-from .tokens import MAXIMUM_LENGTH, get_codec
+from .tokens import get_codec
 
 TOKEN_BUDGET = 1024
 """Bytes of a plain access token over which a warning is due: it travels with every request."""
@@ -167,11 +167,10 @@ def check_token_size(**kwargs: Any) -> list[checks.CheckMessage]:
     plain = {"iss": config.issuer, "sub": "1", "aud": config.audiences, "exp": 10**10, "iat": 10**10}
     try:
         size = len(codec.encode(plain | {"jti": encode_id(new_id()), "sid": encode_id(new_id())}))
-    except ValueError:
+    except ValueError as error:
         return [
             checks.Error(
-                f"An access token has over {MAXIMUM_LENGTH} bytes even without claims of your own, "
-                "and would not be read.",
+                f"An access token would not be read even without claims of your own. {error}",
                 hint=SIZE_HINT,
                 id="jwtauth.E023",
             )

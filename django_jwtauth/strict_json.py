@@ -1,10 +1,13 @@
 """JSON objects (RFC 8259), read strictly: what two readers understand differently is refused."""
 
 import json
+import re
 from typing import Any
 
 DEEPEST = 128
-"""Arrays and objects inside each other. Python's own limit depends on its version and on how deep the caller is."""
+"""Maximum nesting of arrays and objects. Python's own limit depends on its version and on the depth of the caller."""
+MAXIMUM_CONTAINERS = 2048
+"""Maximum number of arrays and objects."""
 WHITE_SPACE = " \t\r\n"  # of JSON; Python's own is more (RFC 8259 section 2)
 
 
@@ -19,15 +22,18 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+# The next bracket outside of strings, or the end. It matches at every position, and possessively: it is linear.
+_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?)*+([\[\]{}]|\Z)', re.DOTALL)
 _JSON = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
 
 
-def read_object(data: bytes) -> dict[str, Any]:
+def read_object(data: bytes, most: int = MAXIMUM_CONTAINERS) -> dict[str, Any]:
     """Return the JSON object that these bytes are, in UTF-8 and with nothing but white space around it.
 
-    Raises ``ValueError`` for anything else, for duplicate names, for NaN and infinities and for what is nested more
-    than ``DEEPEST`` times; ``RecursionError`` where Python cannot even read that.
+    Raises ``ValueError`` for anything else, for duplicate names, for NaN and infinities and for what ``check_nesting``
+    refuses; ``RecursionError`` where the caller itself is nested too deep.
     """
+    check_nesting(data, most)
     text = data.decode("utf-8")
     # Straight to the scanner; around an object there may be white space, but there hardly ever is.
     if text[:1] != "{":
@@ -35,15 +41,23 @@ def read_object(data: bytes) -> dict[str, Any]:
     value, end = _JSON.raw_decode(text)
     if not isinstance(value, dict) or text[end:].strip(WHITE_SPACE):
         raise ValueError("no JSON object")
-    # Each takes two characters, and hardly anything opens so many, let alone inside each other.
-    if len(text) > 2 * DEEPEST and text.count("[") + text.count("{") > DEEPEST:
-        _check_depth(value, DEEPEST)
     return value
 
 
-def _check_depth(value: dict[str, Any] | list[Any], left: int) -> None:
-    if left == 0:
-        raise ValueError("nested too deep")
-    for item in value.values() if isinstance(value, dict) else value:
-        if isinstance(item, dict | list):
-            _check_depth(item, left - 1)
+def check_nesting(data: bytes, most: int = MAXIMUM_CONTAINERS) -> None:
+    """Refuse JSON, in UTF-8, that is nested deeper than ``DEEPEST`` or has more than ``most`` arrays and objects.
+
+    Call this before parsing. Python's scanner recurses in C: deep JSON overflows the stack of a thread with a small one
+    and ends the process, where no exception can be caught. Raises ``ValueError``.
+    """
+    if data.count(b"[") + data.count(b"{") <= min(DEEPEST, most):
+        return
+    depth = containers = 0
+    for bracket in _BRACKET.finditer(data):
+        if bracket[1] in {b"[", b"{"}:
+            depth += 1
+            containers += 1
+            if depth > DEEPEST or containers > most:
+                raise ValueError(f"JSON nested deeper than {DEEPEST}, or with over {most} arrays and objects")
+        else:
+            depth -= 1

@@ -22,9 +22,11 @@ from .errors import ExpiredTokenError, InvalidTokenError, TokenError
 from .fetched_ring import FetchedRing
 from .issuers import ACCEPTED_TYPES, TrustedIssuer, trusted_issuers
 from .keys import Key, KeyRing, configured_ring
-from .strict_json import read_object
+from .strict_json import check_nesting, read_object
 
 MAXIMUM_LENGTH = 8192
+MAXIMUM_HEADER_LENGTH = 1024
+"""Characters of the first segment, which holds a few short members."""
 REMEMBERED_HEADERS = 64
 MAXIMUM_DATE = 10**15  # NaN, infinities and integers too large for a float are on the far side of it
 TYPE = "at+jwt"
@@ -65,13 +67,17 @@ class TokenCodec:
     def encode(self, claims: Mapping[str, Any]) -> str:
         """Return a signed token with these claims; ``iss`` chooses the ring, its first key that can sign signs.
 
-        Raises ``ValueError`` for a token longer than any verifier of ours would read.
+        Raises ``ValueError`` for a token that no verifier of ours would read: too long, or nested too deep.
         """
         key = self.rings[claims["iss"]].signing_key
         if key is None:
             raise ValueError("No key of SIGNING_KEYS can sign.")
         header = {"alg": key.algorithm, "kid": key.kid, "typ": TYPE}
-        signing_input = f"{_to_segment(header)}.{_to_segment(claims)}"
+        header_segment = _to_segment(header)
+        if len(header_segment) > MAXIMUM_HEADER_LENGTH:
+            length = f"{len(header_segment)} characters and may have {MAXIMUM_HEADER_LENGTH}"
+            raise ValueError(f"The header has {length}. Shorten the KID.")
+        signing_input = f"{header_segment}.{_to_segment(claims)}"
         token = f"{signing_input}.{b64url_encode(key.sign(signing_input.encode('ascii')))}"
         if len(token) > MAXIMUM_LENGTH:
             raise ValueError(f"The token has {len(token)} characters and may have {MAXIMUM_LENGTH}. Use fewer claims.")
@@ -191,6 +197,8 @@ setting_changed.connect(_forget, dispatch_uid="django_jwtauth.tokens")
 
 def _read_header(segment: str) -> tuple[Any, Any, Any]:
     """Return ``typ`` in lower case, ``alg`` and ``kid`` of a header that asks for nothing special."""
+    if len(segment) > MAXIMUM_HEADER_LENGTH:
+        raise InvalidTokenError("form")
     header = read_object(b64url_decode(segment))
     if "crit" in header or "b64" in header:
         raise InvalidTokenError("header")
@@ -203,7 +211,9 @@ def _read_header(segment: str) -> tuple[Any, Any, Any]:
 
 
 def _to_segment(value: Mapping[str, Any]) -> str:
-    return b64url_encode(json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8"))
+    data = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
+    check_nesting(data)
+    return b64url_encode(data)
 
 
 def _read_claims(values: dict[str, Any]) -> Claims:

@@ -137,7 +137,8 @@ SETTINGS = {
     ),
     "jwtauth.E023": (
         {"ISSUER": "i" * 3000},
-        "An access token has over 8192 bytes even without claims of your own, and would not be read.",
+        "An access token would not be read even without claims of your own. "
+        "The token has 8280 characters and may have 8192. Use fewer claims.",
         SIZE_HINT,
     ),
     "jwtauth.E025": (

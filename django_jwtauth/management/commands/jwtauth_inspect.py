@@ -18,10 +18,12 @@ from django_jwtauth.encoding import decode_id
 from django_jwtauth.errors import JWTAuthError, TokenError, UnavailableError
 from django_jwtauth.management.tokens import read_token
 from django_jwtauth.models import Session, write_alias
+from django_jwtauth.strict_json import check_nesting
 from django_jwtauth.tokens import get_codec
 
 STAGES = {
-    "form": "it is not three parts of base64url with a JSON object in the first and in the second, or it is too long",
+    "form": "it is not three parts of base64url with a JSON object in the first and in the second, or it is too long "
+    "or nested too deep",
     "header": "the header asks for an extension by crit or b64",
     "issuer": "iss is neither the ISSUER of these settings nor one of TRUSTED_ISSUERS",
     "typ": "the header's typ is not at+jwt, nor what TYP of a trusted issuer says, so it is no access token",
@@ -115,7 +117,9 @@ def _refusal(token: str) -> str | None:
 def _readable(segment: str) -> str:
     """Return JSON with all but plain characters escaped, so that a terminal obeys none of them."""
     try:
-        content = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+        check_nesting(data)
+        content = json.loads(data)
         return json.dumps(content, indent=2).replace("\x7f", "\\u007f")
     except (ValueError, RecursionError):
         return "cannot be read"
