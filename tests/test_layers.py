@@ -9,7 +9,7 @@ PACKAGE = Path(django_jwtauth.__file__).parent
 
 LAYERS = (
     {"errors", "clock", "conf", "claims", "encoding", "key_material", "signals", "strict_json"},
-    {"keys", "cache", "client", "download", "models", "prepared"},
+    {"keys", "cache", "client", "download", "models", "prepared", "process"},
     {"fetched_ring", "listing", "races", "admin_words"},
     {"issuers", "pruning"},
     {"tokens", "refresh_tokens", "denylist", "users"},
