@@ -38,7 +38,7 @@ def register() -> None:
         *(check_token_size, check_user_model, check_stray_settings, check_throttles),
     ):
         checks.register(check, checks.Tags.security)
-    for check in (check_issuer_is_own, check_throttle_cache):
+    for check in (check_issuer_is_own, check_throttle_cache, check_proxies):
         checks.register(check, checks.Tags.security, deploy=True)
 
 
@@ -263,6 +263,20 @@ def check_throttle_cache(**kwargs: Any) -> list[checks.CheckMessage]:
             hint="Write a shared cache into CACHES, such as django.core.cache.backends.redis.RedisCache, "
             "or silence this where a server in front of the site limits attempts.",
             id="jwtauth.W004",
+        )
+    ]
+
+
+def check_proxies(**kwargs: Any) -> list[checks.CheckMessage]:
+    """In production it is known how many proxies are in front of the site."""
+    if api_settings.NUM_PROXIES is not None:
+        return []
+    return [
+        checks.Warning(
+            "REST_FRAMEWORK['NUM_PROXIES'] is not set.",
+            hint="Write how many proxies are in front of the site, or 0 if there is none. Behind a proxy that is not "
+            "counted all clients share one address: in sessions, in the audit log and in throttles.",
+            id="jwtauth.W010",
         )
     ]
 

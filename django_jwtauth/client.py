@@ -1,7 +1,9 @@
 """Who is asking: the address and a short label of the client, as sessions show them."""
 
 import ipaddress
+import logging
 import re
+from functools import cache
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -25,6 +27,8 @@ _SYSTEMS = (
     ("Macintosh", "macOS"),
     ("Linux", "Linux"),
 )
+logger = logging.getLogger("django_jwtauth")
+
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d{1,5})?|([^:]+):\d{1,5}")
 _PRODUCT = re.compile(r"[A-Za-z][A-Za-z0-9 ._-]{0,39}")
 
@@ -38,6 +42,8 @@ def address(request: HttpRequest) -> str | None:
     proxies = getattr(settings, "REST_FRAMEWORK", {}).get("NUM_PROXIES")
     candidate = request.META.get("REMOTE_ADDR") or ""
     forwarded = request.META.get("HTTP_X_FORWARDED_FOR")
+    if forwarded and proxies is None:
+        warn_of_proxy()
     if proxies and forwarded:
         hops = forwarded.split(",")
         candidate = hops[-min(proxies, len(hops))]
@@ -50,6 +56,15 @@ def address(request: HttpRequest) -> str | None:
     except ValueError:
         return None
     return str(getattr(found, "ipv4_mapped", None) or found)
+
+
+@cache
+def warn_of_proxy() -> None:
+    """Warn once in this process."""
+    logger.warning(
+        "X-Forwarded-For arrives and REST_FRAMEWORK['NUM_PROXIES'] is not set. Behind a proxy all clients share its "
+        "address, and with it their throttles. Set the number of proxies, or 0 if there is none."
+    )
 
 
 def label(request: HttpRequest) -> str:

@@ -203,13 +203,9 @@ def find(token: str) -> Session | None:
     """Return the session of a genuine refresh token, of any generation, or of a live access token of ours."""
     if not isinstance(token, str):
         return None
-    alias = write_alias()
     try:
         if token.startswith(refresh_tokens.PREFIX):
-            presented = refresh_tokens.read(token)
-            session = Session.objects.using(alias).filter(pk=presented.session_id).first()
-            if session is None or not refresh_tokens.is_genuine(presented, bytes(session.nonce)):
-                return None
+            session = by_refresh_token(token)
             return session if session.expires_at > timezone.now() else None
         # With our own keys only: a token of another issuer is none of ours, whatever it says, and fetches nothing.
         codec = get_codec()
@@ -217,7 +213,17 @@ def find(token: str) -> Session | None:
         claims = own.verify(token, time.time())
     except TokenError:
         return None
-    return Session.objects.using(alias).filter(pk=decode_id(str(claims.sid))).first()
+    return Session.objects.using(write_alias()).filter(pk=decode_id(str(claims.sid))).first()
+
+
+@sensitive_variables()
+def by_refresh_token(refresh_token: str) -> Session:
+    """Return the session of a genuine refresh token, of any generation; it may have ended. Raises ``TokenError``."""
+    presented = refresh_tokens.read(refresh_token)
+    session = Session.objects.using(write_alias()).filter(pk=presented.session_id).first()
+    if session is None or not refresh_tokens.is_genuine(presented, bytes(session.nonce)):
+        raise InvalidTokenError
+    return session
 
 
 def _of(session: Session) -> SessionQuerySet:

@@ -7,12 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from rest_framework.exceptions import APIException, ParseError
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
-from . import client, refresh_tokens
+from . import client, refresh_tokens, sessions
 from .encoding import encode_id
 from .errors import InvalidTokenError
 from .users import NAME_LENGTH, stored_name
@@ -129,10 +128,14 @@ class LoginThrottle(LoginAccountThrottle):
 
 
 class FailedRefreshThrottle(OutcomeThrottle):
-    """Refused refresh tokens from one address."""
+    """Refused refresh tokens from one address. It never stops a genuine one: many clients may share an address."""
 
     scope = "jwtauth_refresh_failed"
     default_rate = "60/min"
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        """Whether the request may go on. The database is asked only once the limit is reached."""
+        return super().allow_request(request, view) or _is_genuine(view)
 
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
         """Return the address."""
@@ -150,11 +153,16 @@ class RefreshThrottle(OutcomeThrottle):
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
         """Return the session that the refresh token names, wherever the view takes it from."""
         try:
-            return (encode_id(refresh_tokens.read(view.get_refresh_token(request)).session_id),)
-        except ParseError:
-            raise  # it is raised once: the view would find an empty body
-        except (InvalidTokenError, APIException):
+            return (encode_id(refresh_tokens.read(view.presented_token).session_id),)
+        except InvalidTokenError:
             return None
+
+
+def _is_genuine(view: Any) -> bool:
+    try:
+        return bool(sessions.by_refresh_token(view.presented_token))
+    except InvalidTokenError:
+        return False
 
 
 def _account(request: Request) -> str:

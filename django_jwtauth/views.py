@@ -5,11 +5,12 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
 from django.contrib.auth import authenticate
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.db import InterfaceError, InternalError, OperationalError, connections
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
@@ -17,7 +18,14 @@ from django.utils.http import quote_etag
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from rest_framework import status
-from rest_framework.exceptions import APIException, AuthenticationFailed, NotFound, ParseError, PermissionDenied, UnsupportedMediaType
+from rest_framework.exceptions import (
+    APIException,
+    AuthenticationFailed,
+    NotFound,
+    ParseError,
+    PermissionDenied,
+    UnsupportedMediaType,
+)
 from rest_framework.generics import GenericAPIView
 from rest_framework.parsers import BaseParser, FormParser, JSONParser, MultiPartParser
 from rest_framework.permissions import AllowAny, IsAuthenticated
@@ -29,7 +37,7 @@ from . import sessions, users
 from .authentication import CHALLENGE, INVALID_TOKEN_CHALLENGE, JWTAuthentication, to_api_exception
 from .conf import get_config
 from .encoding import decode_id
-from .errors import CredentialsError, JWTAuthError, TokenError, UnavailableError
+from .errors import CredentialsError, InvalidTokenError, JWTAuthError, TokenError, UnavailableError
 from .models import Reason, Session, SessionQuerySet, write_alias
 from .pairs import TokenPair
 from .permissions import MayManageSessions
@@ -256,9 +264,19 @@ class TokenRefreshView(TokenPairView):
         token: str = self.validated(request)["refresh_token"]
         return token
 
+    @cached_property
+    def presented_token(self) -> str:
+        """The refresh token of this request. It is read once, whoever asks first: a throttle or the view."""
+        try:
+            return self.get_refresh_token(self.request)
+        except (KeyError, ValidationError) as error:
+            # What a cookie or a header that is missing comes to.
+            logger.info("%s found no refresh token: %s.", type(self).__name__, type(error).__name__)
+            raise InvalidTokenError from error
+
     def get_token_pair(self, request: Request) -> TokenPair:
         """Rotate the refresh token."""
-        return sessions.refresh(self.get_refresh_token(request), request._request)
+        return sessions.refresh(self.presented_token, request._request)
 
 
 class TokenRevokeView(TokenView):

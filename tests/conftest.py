@@ -14,16 +14,18 @@ from django.utils import translation
 from rest_framework.test import APIClient
 
 from django_jwtauth import sessions
+from django_jwtauth.client import warn_of_proxy
 from django_jwtauth.denylist import denylist
 from django_jwtauth.pairs import TokenPair
 
 
 @pytest.fixture(autouse=True)
 def _fresh_process() -> Iterator[None]:
-    """Start every test as a process does: no denylist loaded, no attempt counted, no language chosen."""
+    """Start every test as a process does: nothing loaded, counted, chosen or warned of."""
     translation.deactivate()
     denylist.clear()
     cache.clear()
+    warn_of_proxy.cache_clear()
     yield
     denylist.clear()
 

@@ -53,6 +53,20 @@ class TestAddress:
         del settings.REST_FRAMEWORK
         assert address(rf, forwarded="198.51.100.7") == "192.0.2.1"
 
+    def test_a_proxy_that_nobody_counts_is_a_warning_once_a_process(self, rf, proxies, caplog):
+        address(rf)
+        for number in (0, 1, 2):
+            proxies(number)
+            address(rf, forwarded="198.51.100.7")
+        assert caplog.records == []
+        proxies(None)
+        for _ in range(3):
+            address(rf, forwarded="198.51.100.7")
+        [record] = caplog.records
+        assert (record.name, record.levelname) == ("django_jwtauth", "WARNING")
+        assert "NUM_PROXIES" in record.getMessage()
+        assert "198.51.100.7" not in record.getMessage()
+
     @pytest.mark.parametrize(
         ("number", "forwarded", "expected"),
         [

@@ -12,13 +12,14 @@ from django.contrib.auth import get_user_model
 from django.core.cache import cache, caches
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.filebased import FileBasedCache
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import OperationalError
+from django.utils.datastructures import MultiValueDictKeyError
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 
 from django_jwtauth import sessions, throttling
 from django_jwtauth.models import Session
-from tests.statements import failing
+from tests.statements import failing, statements
 
 
 def stored_keys():
@@ -288,8 +289,35 @@ class TestRefresh:
         rates(jwtauth_refresh_failed="2/min")
         for _ in range(2):
             assert refresh("jrt_x").status_code == HTTPStatus.UNAUTHORIZED
-        assert refresh(pair.refresh_token).status_code == HTTPStatus.TOO_MANY_REQUESTS
-        assert refresh(pair.refresh_token, "192.0.2.2").status_code == HTTPStatus.OK
+        forged = pair.refresh_token[:-1] + ("A" if pair.refresh_token[-1] != "A" else "E")
+        for refused in ("jrt_x", forged, pair.access_token):
+            assert refresh(refused).status_code == HTTPStatus.TOO_MANY_REQUESTS
+        assert refresh("jrt_x", "192.0.2.2").status_code == HTTPStatus.UNAUTHORIZED
+
+    def test_no_number_of_refused_ones_from_its_address_stops_a_genuine_one(self, user, pair, refresh, rates):
+        rates(jwtauth_refresh_failed="2/min")
+        token, ended = pair.refresh_token, sessions.start(user)
+        sessions.revoke(ended.session)
+        for _ in range(5):
+            for _ in range(10):
+                refresh("jrt_x")
+            answer = refresh(token)
+            assert answer.status_code == HTTPStatus.OK
+            token = answer.json()["refresh_token"]
+            answer = refresh(ended.refresh_token)
+            assert (answer.status_code, answer.json()["code"]) == (HTTPStatus.UNAUTHORIZED, "token_revoked")
+
+    def test_a_genuine_one_costs_a_query_more_only_beyond_the_limit(self, pair, refresh, rates):
+        rates(jwtauth_refresh_failed="2/min")
+        counts = []
+        for garbage in (0, 2):
+            for _ in range(garbage):
+                refresh("jrt_x")
+            with statements() as executed:
+                pair_now = refresh(pair.refresh_token).json()
+            counts.append(len(executed))
+        assert "refresh_token" in pair_now
+        assert counts[0] <= counts[1] <= counts[0] + 2
 
     def test_good_ones_are_limited_by_session(self, user, refresh, rates):
         rates(jwtauth_refresh="2/min")
@@ -333,6 +361,38 @@ class TestRefresh:
         assert answer.status_code == HTTPStatus.OK
         answer = view(rf.post("/", headers={"x-refresh": answer.data["refresh_token"]}))
         assert answer.status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+    @pytest.mark.parametrize("error", [KeyError("refresh"), MultiValueDictKeyError("refresh"), ValidationError("none")])
+    def test_a_transport_that_finds_no_token_is_refused_and_counted(self, db, rates, rf, error):
+        from django_jwtauth.views import TokenRefreshView
+
+        class CookieRefreshView(TokenRefreshView):
+            def get_refresh_token(self, request):
+                raise error
+
+        rates(jwtauth_refresh_failed="1/min")
+        view = CookieRefreshView.as_view()
+        answer = view(rf.post("/"))
+        assert (answer.status_code, answer.data["code"]) == (HTTPStatus.UNAUTHORIZED, "token_invalid")
+        assert view(rf.post("/")).status_code == HTTPStatus.TOO_MANY_REQUESTS
+
+    def test_the_token_is_read_once_a_request(self, pair, rf, monkeypatch):
+        from django_jwtauth import views
+
+        read, validated = [], []
+
+        class CountingView(views.TokenRefreshView):
+            def get_refresh_token(self, request):
+                read.append(None)
+                return super().get_refresh_token(request)
+
+        def validate(self, attrs):
+            validated.append(None)
+            return attrs
+
+        monkeypatch.setattr(views.TokenRefreshSerializer, "validate", validate)
+        answer = CountingView.as_view()(rf.post("/", {"refresh_token": pair.refresh_token}))
+        assert (answer.status_code, len(read), len(validated)) == (HTTPStatus.OK, 1, 1)
 
     def test_where_the_server_knows_no_address_refused_ones_are_not_counted_together(self, pair, refresh, rates):
         rates(jwtauth_refresh_failed="1/min")
