@@ -73,28 +73,29 @@ def _end_all(instance: Any, **kwargs: Any) -> None:
 
 
 def _carry_sessions_over(instance: Any, raw: bool, update_fields: Any, **kwargs: Any) -> None:
-    """Let the sessions of a user live on when Django upgrades the hash of an unchanged password at login.
+    """Keep the sessions when Django upgrades the hash of an unchanged password at login.
 
-    Sessions that did not match the old hash stay unmatched. It happens together with the password's own
-    update, under the user's row lock, so that no refresh sees one without the other. Django then stores the same
-    hash once more, and that would undo a change which comes in those milliseconds, as it does without this app.
+    Sessions that did not match the old hash stay unmatched. The password is updated in the same transaction, under
+    the user's row lock, so that no refresh sees one without the other. Django then stores the same hash once more.
+    A password change in those milliseconds is lost, as it is without this app.
     """
-    if raw or not _concerns(update_fields, "password") or not _is_hash_upgrade(instance):
+    if raw or not _is_hash_upgrade(instance, update_fields):
         return
 
     def write() -> None:
         stored = _locked(instance)
         if stored is None:
             return
-        if not _is_outdated(stored.password):
-            # Another login has upgraded it meanwhile, or the owner has changed it: what is stored stays stored,
-            # and as nobody can tell which, the session of this login will not be refreshed.
+        if _is_current(stored.password):
+            # Another login has upgraded the hash meanwhile, or the owner has changed the password. Nobody can tell
+            # which, so the stored hash stays and the session of this login cannot be refreshed.
             instance.password = stored.password
             vars(instance)[users.OVERTAKEN] = True
-            return
-        matching = _sessions_of(instance).filter(auth_hash__in=list(users.auth_hashes(stored)))
-        matching.update(auth_hash=next(users.auth_hashes(instance)))
-        get_user_model()._base_manager.using(write_alias()).filter(pk=stored.pk).update(password=instance.password)
+        elif _is_outdated(stored.password):
+            matching = _sessions_of(instance).filter(auth_hash__in=list(users.auth_hashes(stored)))
+            matching.update(auth_hash=next(users.auth_hashes(instance)))
+            rows = get_user_model()._base_manager.using(write_alias()).filter(pk=stored.pk)
+            rows.update(password=instance.password)
 
     in_transaction(write)
 
@@ -109,19 +110,35 @@ def _locked(instance: Any) -> Any:
     return rows.select_for_update().first()
 
 
-def _is_hash_upgrade(instance: Any) -> bool:
-    """Whether ``check_password`` is what saves this user.
+def _is_hash_upgrade(instance: Any, update_fields: Any) -> bool:
+    """Whether ``check_password`` saves this user: it stores a current hash, and saves no other field.
 
-    It sets ``_password`` to None in the instance, where one that was never set has the class's. So do earlier
-    saves of the same instance; ``WAS_SET`` tells.
+    It also sets ``_password`` to None on the instance. So do ``set_password(None)`` and every save after
+    ``set_password``; ``WAS_SET`` marks the latter.
     """
-    return vars(instance).get("_password", "") is None and WAS_SET not in vars(instance)
+    state = vars(instance)
+    return (
+        update_fields is not None
+        and set(update_fields) == {"password"}
+        and state.get("_password", "") is None
+        and WAS_SET not in state
+        and _is_current(instance.password)
+    )
+
+
+def _is_current(encoded: str) -> bool:
+    """Whether a password can be checked against this hash, and Django would not upgrade it."""
+    return _must_upgrade(encoded) is False
 
 
 def _is_outdated(encoded: str) -> bool:
-    """Whether Django would upgrade this hash. An unusable password has none."""
+    """Whether a password can be checked against this hash, and Django would upgrade it."""
+    return _must_upgrade(encoded) is True
+
+
+def _must_upgrade(encoded: str) -> bool | None:
     preferred = get_hasher()
     try:
         return identify_hasher(encoded).algorithm != preferred.algorithm or preferred.must_update(encoded)
-    except ValueError:
-        return False
+    except (TypeError, ValueError):  # none, unusable, or in a format that no hasher of the project reads
+        return None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.signals import user_logged_in
 from django.core import serializers
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models.signals import post_save, pre_delete, pre_save
 from django.utils.functional import SimpleLazyObject
 
@@ -84,17 +85,16 @@ class TestHashUpgrade:
         assert Session.objects.get().auth_hash != before
         assert is_live(pair)
 
-    @pytest.mark.parametrize("change", [lambda fields: {*fields, "last_name"}, lambda fields: None])
-    def test_neither_does_one_by_a_model_that_saves_more_fields(self, outdated, monkeypatch, change):
+    @pytest.mark.parametrize("fields", [{"password", "last_name"}, None])
+    def test_one_by_a_model_that_saves_more_fields_ends_the_sessions(self, outdated, monkeypatch, fields):
         model, pair = get_user_model(), sessions.start(outdated)
         save = model.save
-
-        def save_more(user, *, update_fields, **kwargs):
-            save(user, update_fields=change(update_fields), **kwargs)
-
-        monkeypatch.setattr(model, "save", save_more)
+        monkeypatch.setattr(model, "save", lambda user, update_fields: save(user, update_fields=fields))
         assert authenticate(username="alice", password="correct horse") == outdated
-        assert is_live(pair)
+        outdated.refresh_from_db()
+        assert outdated.password.startswith("md5$")
+        assert not is_live(pair)
+        assert is_live(sessions.start(outdated))
 
     def test_no_refresh_sees_the_sessions_upgraded_and_the_user_not_yet(self, outdated, request):
         pair, seen = sessions.start(outdated), []
@@ -138,13 +138,6 @@ class TestHashUpgrade:
         overtaken = sessions.start(other)
         assert sessions.verify(overtaken.access_token)
         assert not is_live(overtaken)
-
-    def test_a_login_overtaken_by_an_unusable_password_does_not_make_it_usable(self, outdated):
-        late = get_user_model().objects.get(pk=outdated.pk)
-        outdated.set_unusable_password()
-        outdated.save()
-        assert late.check_password("correct horse")
-        assert not get_user_model().objects.get(pk=outdated.pk).has_usable_password()
 
     def test_a_login_overtaken_by_a_password_change_neither_undoes_it_nor_outlives_it(self, outdated):
         thief = get_user_model().objects.get(pk=outdated.pk)
@@ -230,6 +223,67 @@ class TestHashUpgrade:
         pre_save.send(
             type(outdated), instance=outdated, raw=False, update_fields=frozenset({"password"}), using="default"
         )
+
+
+def move_legacy_hash(user, raw, **save_arguments):
+    """Store a hash of Django's own as projects do whose ``check_password`` accepts an older format."""
+    user.set_password(raw)
+    user._password = None
+    user.save(**save_arguments)
+
+
+class TestWhatTheProjectSaves:
+    """It is stored as it is, and no session of another password goes on."""
+
+    @pytest.fixture(params=["md5", "pbkdf2_sha256"], ids=["current", "outdated"])
+    def stored(self, request, user):
+        encoded = make_password("correct horse", hasher=request.param)
+        get_user_model().objects.update(password=encoded)
+        return get_user_model().objects.get()
+
+    @pytest.mark.parametrize("update_fields", [None, ["password"], ["password", "last_login"]])
+    @pytest.mark.parametrize("is_async", [False, True])
+    def test_no_password_at_all_is_a_change(self, stored, update_fields, is_async):
+        pair = sessions.start(stored)
+        stored.set_password(None)
+        save = async_to_sync(stored.asave) if is_async else stored.save
+        save(update_fields=update_fields)
+        assert not get_user_model().objects.get().has_usable_password()
+        assert authenticate(username="alice", password="correct horse") is None
+        assert not is_live(pair)
+        assert Session.objects.get().revoke_reason == Reason.PASSWORD
+
+    @pytest.mark.parametrize("update_fields", [None, ["password", "last_login"]])
+    def test_a_new_password_that_hides_as_an_upgrade_is_stored(self, stored, update_fields):
+        pair = sessions.start(stored)
+        move_legacy_hash(stored, "new", update_fields=update_fields)
+        assert get_user_model().objects.get().check_password("new")
+        assert not is_live(pair)
+        assert is_live(sessions.start(stored))
+
+    @pytest.mark.parametrize("legacy", ["legacy:5f4dcc", "", "!"])
+    @pytest.mark.parametrize("update_fields", [None, ["password"], ["password", "last_login"]])
+    def test_a_legacy_hash_is_moved(self, user, legacy, update_fields):
+        get_user_model().objects.update(password=legacy)
+        moved = get_user_model().objects.get()
+        pair = sessions.start(moved)
+        move_legacy_hash(moved, "correct horse", update_fields=update_fields)
+        assert get_user_model().objects.get().check_password("correct horse")
+        assert not is_live(pair)
+        assert is_live(sessions.start(moved))
+
+    @pytest.mark.parametrize("encoded", [make_password("new", hasher="pbkdf2_sha256"), "md5$legacy", ""])
+    def test_a_hash_that_no_login_would_store_is_no_upgrade(self, stored, encoded):
+        pair = sessions.start(stored)
+        stored.password, stored._password = encoded, None
+        stored.save(update_fields=["password"])
+        assert get_user_model().objects.get().password == encoded
+        assert not is_live(pair)
+
+    def test_a_column_that_takes_null_is_left_to_the_database(self, stored):
+        stored.password, stored._password = None, None
+        with pytest.raises(IntegrityError), transaction.atomic():
+            stored.save(update_fields=["password"])
 
 
 class TestActivity:
