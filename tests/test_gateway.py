@@ -31,6 +31,7 @@ from django_jwtauth.encoding import b64url_decode
 from django_jwtauth.keys import Key
 from django_jwtauth.tokens import MAXIMUM_LENGTH
 from tests.keys import AUDIENCE, ISSUER, compact, current_claims, entry, header, key, public_pem, segment, without
+from tests.quickstart import free_port
 from tests.servers import EXAMPLE, HOST, Server, manage, missing, serve, sqlite_database
 
 pytestmark = pytest.mark.processes
@@ -152,11 +153,6 @@ def self_signed(file: Path) -> Path:
 def require_haproxy() -> str:
     """Return where HAProxy is."""
     return shutil.which("haproxy") or missing("haproxy is not installed")
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

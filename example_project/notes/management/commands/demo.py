@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import secrets
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.staticfiles.management.commands import runserver
 from django.core.management import BaseCommand, CommandError, call_command
 
 # Plain sh, without jq: whoever tries this out has curl and little else.
@@ -37,6 +39,21 @@ The API, to click through: {base}/api/docs/
 """
 
 
+class PreparedServer(runserver.Command):
+    """
+    The development server. It calls ``prepare`` once the port is bound and before the first request, because new
+    passwords end all sessions: they must not be set if another demo has the port.
+    """
+
+    def __init__(self, prepare: Callable[[], None]) -> None:
+        super().__init__()
+        self.prepare = prepare
+
+    def on_bind(self, server_port: int) -> None:
+        self.prepare()
+        super().on_bind(server_port)
+
+
 class Command(BaseCommand):
     help = "Prepare the database, make two users, print what to try, and run the development server."
 
@@ -51,14 +68,18 @@ class Command(BaseCommand):
             raise CommandError("The demo sets the passwords of two users: it runs in debug mode only (DEBUG=1).")
 
         call_command("migrate", verbosity=max(verbosity - 1, 0), interactive=False)
-        self.set_password("admin", is_staff=True, is_superuser=True)
-        password = self.set_password("demo", is_staff=False, is_superuser=False)
-        self.stdout.write(TRY_IT.format(base=base_url(addrport), password=password))
-        self.stdout.flush()  # A pipe would hold it back for as long as the server runs.
+
+        def prepare() -> None:
+            self.set_password("admin", is_staff=True, is_superuser=True)
+            password = self.set_password("demo", is_staff=False, is_superuser=False)
+            self.stdout.write(TRY_IT.format(base=base_url(addrport), password=password))
+            self.stdout.flush()  # A pipe would hold it back for as long as the server runs.
 
         if server:
             # The reloader would start this command, not runserver, a second time.
-            call_command("runserver", addrport, use_reloader=False)
+            call_command(PreparedServer(prepare), addrport, use_reloader=False)
+        else:
+            prepare()
 
     def set_password(self, username: str, **fields: bool) -> str:
         password = secrets.token_urlsafe(9)
