@@ -50,6 +50,7 @@ from .serializers import (
     TokenRefreshSerializer,
     TokenRevokeSerializer,
 )
+from .strict_json import check_nesting
 from .throttling import (
     FailedRefreshThrottle,
     LoginAccountThrottle,
@@ -83,6 +84,15 @@ class _Strict(BaseParser):
 
 class StrictJSONParser(_Strict, JSONParser):
     """Reads JSON."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        """Return what the JSON says. Raises ``ParseError`` where it is nested too deep, before it is parsed."""
+        body = stream.read()
+        try:
+            check_nesting(body)
+        except ValueError as error:
+            raise ParseError from error
+        return super().parse(BytesIO(body), media_type, parser_context)
 
 
 class StrictFormParser(_Strict, FormParser):

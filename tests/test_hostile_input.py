@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from http import HTTPStatus
 
@@ -29,6 +33,41 @@ def test_tokens_that_name_keys_by_the_thousand_leave_nothing_in_memory() -> None
     codec = keys.codec(key, cache_size=4096)
     kept, _ = kept_after(codec, distinct_kids(key, 3000))
     assert kept < 30
+
+
+IN_A_SMALL_THREAD = """
+import io, os, sys, threading
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+import django
+django.setup()
+from rest_framework.exceptions import ParseError
+from django_jwtauth.views import StrictJSONParser
+
+def read():
+    try:
+        StrictJSONParser().parse(io.BytesIO(body))
+    except ParseError:
+        print("refused")
+
+body = sys.stdin.buffer.read()
+threading.stack_size(128 * 1024)
+thread = threading.Thread(target=read)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"":'])
+def test_a_deep_body_ends_no_process_whose_threads_have_small_stacks(opening):
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_SMALL_THREAD],
+        input=full(b"", opening),
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert (done.returncode, done.stdout.split()) == (0, [b"refused"]), done.stderr
 
 
 PATHS = ["/auth/token/", "/auth/token/refresh/", "/auth/token/revoke/"]
@@ -82,6 +121,16 @@ class TestBodies:
         status, took = fastest(path, full(b"", headers(text), b"--x--\r\n"), MULTIPART)
         assert status == HTTPStatus.BAD_REQUEST
         assert took < 0.005
+
+    @pytest.mark.parametrize("opens", [b"[", b'{"a":'])
+    def test_json_that_is_nested_deep_is_400_and_costs_little(self, db, path, opens):
+        status, took = fastest(path, full(b"", opens), JSON)
+        assert status == HTTPStatus.BAD_REQUEST
+        assert took < 0.01
+
+    def test_brackets_in_a_password_are_not_counted(self, db, path):
+        body = json.dumps(dict.fromkeys(("username", "password", "token", "refresh_token"), "[{" * 200)).encode()
+        assert fastest(path, body, JSON)[0] in {HTTPStatus.OK, HTTPStatus.UNAUTHORIZED}
 
     def test_the_charset_of_a_part_is_not_used(self, db, path):
         part = headers("\r\nContent-Type: text/plain; charset=punycode")
