@@ -136,10 +136,10 @@ def test_so_does_what_waits_for_the_end_of_a_transaction(person, told):
         denylist.clear()
         with pytest.raises(RevokedTokenError):
             sessions.verify(pair.access_token)
-        assert not denylist._snapshot.own
+        assert not denylist._reloader.held.value.own
         assert pair.session.revoked_at is None
     assert pair.session.revoked_at is not None
-    assert set(denylist._snapshot.own) == {pair.session.sid}
+    assert set(denylist._reloader.held.value.own) == {pair.session.sid}
     assert told == ["session_started", "session_revoked"]
 
 

@@ -14,7 +14,6 @@ from django.core.signals import setting_changed
 from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 
-from django_jwtauth import clock as clock_module
 from django_jwtauth import denylist as module
 from django_jwtauth import listing, sessions
 from django_jwtauth.claims import Claims
@@ -24,22 +23,9 @@ from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import DenylistUnavailableError, RevokedTokenError
 from django_jwtauth.listing import NOTHING_SEEN, Listing
 from django_jwtauth.models import BATCH, DenylistEntry, Reason
+from django_jwtauth.process import reloading
+from tests.clocks import Clocks
 from tests.statements import statements
-
-
-class Clocks:
-    """Both clocks, to be turned by hand."""
-
-    def __init__(self, monkeypatch):
-        # Whole seconds, which add up exactly.
-        self.monotonic, self.wall = float(int(time.monotonic())), float(int(time.time()))
-        clock = SimpleNamespace(monotonic=lambda: self.monotonic, time=lambda: self.wall)
-        monkeypatch.setattr(module, "time", clock)
-        monkeypatch.setattr(clock_module, "time", clock)
-
-    def pass_(self, seconds):
-        self.monotonic += seconds
-        self.wall += seconds
 
 
 @pytest.fixture
@@ -70,7 +56,7 @@ def loads(monkeypatch):
         return Listing(Loads.answer, begun, begun, NOTHING_SEEN)
 
     monkeypatch.setattr(listing, "read", read)
-    monkeypatch.setattr(module, "_read_here", lambda alias, before: read(alias, before))
+    monkeypatch.setattr(module, "_read_here", module._read)
     monkeypatch.setattr(module, "_is_seen_here_only", lambda connection: not Loads.apart)
     return Loads
 
@@ -99,7 +85,7 @@ class TestWhatIsDenied:
         DenylistEntry.objects.bulk_create([entry(value, ahead)])
         denylist.add([])
         denylist.check(claims())
-        assert (encode_id(value) in denylist._snapshot.denied) is denied
+        assert (encode_id(value) in denylist._reloader.held.value.denied) is denied
 
     def test_denying_twice_is_denying_once(self, db):
         value = new_id()
@@ -122,9 +108,9 @@ class TestWhatIsDenied:
     def test_a_setting_that_decides_what_is_read_has_everything_forgotten(self, loads, setting):
         denylist.check(claims())
         setting_changed.send(sender=None, setting="LANGUAGE_CODE", value="de", enter=False)
-        assert denylist._snapshot is not module.NOTHING_LOADED
+        assert denylist._reloader.held.value is not module.NOTHING_LOADED
         module._forget(setting=setting)
-        assert denylist._snapshot is module.NOTHING_LOADED
+        assert denylist._reloader.held.value is module.NOTHING_LOADED
 
     def test_what_is_allowed_again_passes_after_the_next_reload(self, db, clocks):
         value = new_id()
@@ -147,10 +133,10 @@ class TestReload:
     def test_a_process_that_never_asks_keeps_nothing_of_what_it_denies(self, loads):
         one = module.Denylist()
         one.add(["x" * 22])
-        assert not one._snapshot.own
+        assert not one._reloader.held.value.own
         one.check(claims())
         one.add(["x" * 22])
-        assert set(one._snapshot.own) == {"x" * 22}
+        assert set(one._reloader.held.value.own) == {"x" * 22}
 
     def test_a_load_is_one_select(self, db):
         with statements() as executed:
@@ -175,7 +161,7 @@ class TestReload:
         for _ in range(100):
             denylist.clear()
             denylist.check(claims())
-            dues.add(denylist._snapshot.due.monotonic - clocks.monotonic)
+            dues.add(denylist._reloader.held.due_monotonic - clocks.monotonic)
         assert len(dues) > 50
         assert 3.5 <= min(dues) < 3.6
         assert 3.9 < max(dues) <= 4.0
@@ -183,13 +169,13 @@ class TestReload:
     @pytest.mark.parametrize("clock", ["monotonic", "wall"])
     def test_a_request_at_the_very_moment_reloads(self, loads, clocks, clock):
         denylist.check(claims())
-        setattr(clocks, clock, getattr(denylist._snapshot.due, clock))
+        setattr(clocks, clock, getattr(denylist._reloader.held, f"due_{clock}"))
         denylist.check(claims())
         assert loads.count == 2
 
     def test_at_the_end_of_the_interval_it_does_not_wait_for_the_load(self, loads, clocks, monkeypatch):
         denylist.check(claims())
-        monkeypatch.setattr(denylist, "_has_ended", lambda load, arrived: pytest.fail("it waits"))
+        monkeypatch.setattr(denylist._reloader, "_wait", lambda load, arrived: pytest.fail("it waits"))
         clocks.pass_(5)
         denylist.check(claims())
         assert loads.count == 2
@@ -381,13 +367,13 @@ class TestFailure:
         denylist.add(["x" * 22])
         clocks.pass_(59)
         denylist.add(["y" * 22])
-        assert set(denylist._snapshot.own) == {"x" * 22, "y" * 22}
+        assert set(denylist._reloader.held.value.own) == {"x" * 22, "y" * 22}
         clocks.pass_(1)
         denylist.add([])
-        assert set(denylist._snapshot.own) == {"x" * 22, "y" * 22}
+        assert set(denylist._reloader.held.value.own) == {"x" * 22, "y" * 22}
         clocks.pass_(1)
         denylist.add(["z" * 22])
-        assert set(denylist._snapshot.own) == {"y" * 22, "z" * 22}
+        assert set(denylist._reloader.held.value.own) == {"y" * 22, "z" * 22}
 
     def test_it_recovers_with_the_first_load_that_succeeds(self, loads, clocks):
         denylist.check(claims())
@@ -474,8 +460,7 @@ class Hanging:
     def __init__(self, loads, monkeypatch):
         self._loads, self._answer = loads, threading.Event()
         self._threads = threading.active_count()
-        monkeypatch.setattr(module, "LONGEST_WAIT", 0.05)
-        monkeypatch.setattr(module, "WAIT_AFTER_HANG", 0.01)
+        monkeypatch.setattr(denylist._reloader, "max_wait", 0.05)
         loads.apart = True
         loads.during = self._hang
 
@@ -512,7 +497,7 @@ class TestHangingDatabase:
     def test_once_one_has_waited_in_vain_no_other_waits_for_that_load(self, hanging, clocks, monkeypatch):
         clocks.pass_(6)
         denylist.check(claims())
-        monkeypatch.setattr(denylist, "_has_ended", lambda load, arrived: pytest.fail("it waits"))
+        monkeypatch.setattr(denylist._reloader, "_wait", lambda load, arrived: pytest.fail("it waits"))
         clocks.pass_(10)
         denylist.check(claims())
 
@@ -521,19 +506,9 @@ class TestHangingDatabase:
         with pytest.raises(DenylistUnavailableError):
             denylist.check(claims())
         assert caplog.text.count("takes long to load") == 1
-        monkeypatch.setattr(module, "LONGEST_WAIT", 10)
+        monkeypatch.setattr(denylist._reloader, "max_wait", 10)
         threading.Timer(0.05, hanging.let_go).start()
         denylist.check(claims())
-
-    def test_the_next_load_is_waited_for_less(self, hanging, loads, clocks, monkeypatch, caplog):
-        clocks.pass_(6)
-        denylist.check(claims())
-        caplog.clear()
-        monkeypatch.setattr(module, "LONGEST_WAIT", 60)
-        clocks.pass_(11)
-        denylist.check(claims())
-        assert loads.count == 2
-        assert "takes long to load" in caplog.text
 
     def test_a_load_after_one_that_hung_and_failed_is_waited_for(self, hanging, loads, clocks, monkeypatch):
         clocks.pass_(6)
@@ -541,8 +516,8 @@ class TestHangingDatabase:
         loads.error = OperationalError("the server was killed")
         hanging.answer()
         loads.error, loads.answer = None, frozenset({"x" * 22})
-        clocks.pass_(module.PAUSE)
-        monkeypatch.setattr(module, "WAIT_AFTER_HANG", 10)
+        clocks.pass_(module.COOLDOWN_SECONDS)
+        monkeypatch.setattr(reloading, "WAIT_AFTER_HANG", 200)
         with pytest.raises(RevokedTokenError):
             denylist.check(claims(sid="x" * 22))
 
@@ -564,7 +539,7 @@ class TestHangingDatabase:
             denylist.check(claims())
         assert loads.count == 2
         hanging.answer()
-        assert denylist._snapshot.listing.as_of.wall == clocks.wall - 11
+        assert denylist._reloader.held.value.listing.as_of.wall == clocks.wall - 11
         denylist.check(claims())
         with pytest.raises(RevokedTokenError):
             denylist.check(claims(sid="x" * 22))
@@ -573,7 +548,7 @@ class TestHangingDatabase:
         clocks.pass_(6)
         denylist.check(claims())
         hanging.answer()
-        monkeypatch.setattr(module, "LONGEST_WAIT", 10)
+        monkeypatch.setattr(denylist._reloader, "max_wait", 10)
         loads.during = lambda: time.sleep(0.05)
         clocks.pass_(6)
         loads.answer = frozenset({"x" * 22})
@@ -586,19 +561,7 @@ class TestHangingDatabase:
         denylist.check(claims())
         denylist.clear()
         hanging.answer()
-        assert denylist._snapshot is module.NOTHING_LOADED
-
-    @pytest.mark.parametrize("jump", [-3600, 0, 3600])
-    def test_the_wait_counts_from_when_the_request_arrived(self, hanging, clocks, monkeypatch, jump):
-        denylist.clear()
-        waits = []
-        monkeypatch.setattr(threading.Event, "wait", lambda event, timeout=None: waits.append(timeout))
-        arrived = Moment.now()
-        clocks.pass_(0.02)
-        clocks.wall += jump
-        denylist._has_ended(module.Load(1.0), arrived)
-        monkeypatch.undo()
-        assert waits == [pytest.approx(0.03)]
+        assert denylist._reloader.held.value is module.NOTHING_LOADED
 
 
 class TestConnection:
@@ -668,21 +631,22 @@ class TestConnection:
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(DenylistUnavailableError):
             denylist.check(claims())
-        assert denylist._load is None
+        assert not denylist._reloader.is_loading()
 
-    def test_a_load_that_could_not_even_begin_holds_up_nobody(self, loads, clocks, monkeypatch):
+    def test_a_router_that_raises_is_a_load_that_failed(self, loads, clocks, monkeypatch, caplog):
         loads.apart = True
         with monkeypatch.context() as broken:
             broken.setattr(module, "write_alias", lambda: {}["no tenant"])
-            with pytest.raises(KeyError):
+            with pytest.raises(DenylistUnavailableError):
                 denylist.check(claims())
-            assert denylist._load is None
+            assert "KeyError: 'no tenant'" in caplog.text
         clocks.pass_(10)
         denylist.check(claims())
 
 
 def test_the_waits_are_what_is_promised():
-    assert (module.LONGEST_WAIT, module.WAIT_AFTER_HANG) == (1.0, 0.25)
+    assert module.MAX_WAIT_SECONDS * reloading.WAIT_AFTER_HANG == 0.25
+    assert module.MAX_WAIT_SECONDS == 1.0
 
 
 def test_verify_costs_no_query_with_a_fresh_snapshot(pair):

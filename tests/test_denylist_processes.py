@@ -297,7 +297,7 @@ def check_a_held_table(meet: Meet, interval: float, max_staleness: float) -> lis
         assert took < longest_wait + 0.4
         return outcome, took >= longest_wait
 
-    with mock.patch.object(module, "LONGEST_WAIT", longest_wait):
+    with mock.patch.object(module.denylist._reloader, "max_wait", longest_wait):
         loaded_at = time.monotonic()
         outcomes = [timed(0)]
         meet()
@@ -308,7 +308,7 @@ def check_a_held_table(meet: Meet, interval: float, max_staleness: float) -> lis
         outcomes.append(timed(1.1 * interval))
         outcomes.append(timed(1.3 * interval))
         outcomes.append(timed(max_staleness + 0.1))
-        load = module.denylist._load
+        load = module.denylist._reloader._state().load
         assert load is not None
         meet()  # release it
         meet()
@@ -377,7 +377,7 @@ def fork_during_a_load(meet: Meet) -> list[str]:
     module.denylist.clear()
     with held_load() as (has_read, go_on), in_thread(lambda: check(login)):
         assert has_read.wait(LONG)
-        assert module.denylist._load is not None
+        assert module.denylist._reloader.is_loading()
         receiver, sender = os.pipe()
         with warnings.catch_warnings():
             # Python warns of just this.

@@ -5,18 +5,17 @@ from __future__ import annotations
 import gc
 import random
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_jwtauth.clock import Moment
 from django_jwtauth.denylist import Denylist
 from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import JWTAuthError
 from django_jwtauth.keys import KeyRing
-from django_jwtauth.listing import NOTHING_SEEN, Listing
 from django_jwtauth.tokens import TokenCodec, check_current
 from tests import keys
 from tests.fuzzing import examples
@@ -77,9 +76,11 @@ class World:
             claims = TokenCodec(self.rings).decode(self.choose.choice(self.tokens))
         except JWTAuthError:
             return
-        begun = Moment.now()
-        denied = {self.choose.choice([claims.sid, claims.jti])}
-        self.denylist._publish(Listing(self.denylist._snapshot.denied | denied, begun, begun, NOTHING_SEEN))
+        self.deny({self.choose.choice([claims.sid, claims.jti])})
+
+    def deny(self, ids: set[str]) -> None:
+        reloader = self.denylist._reloader
+        reloader.pin(replace(reloader.held.value, denied=reloader.held.value.denied | ids))
 
     def configure(self) -> None:
         """Change the settings, by which every process gets a new codec."""
@@ -116,7 +117,7 @@ def test_the_verdict_is_the_same_with_and_without_it_for_every_token_at_every_mo
     @given(st.randoms(use_true_random=True))
     def check(choose: random.Random) -> None:
         world = World(choose)
-        world.denylist._publish(Listing(frozenset(), Moment.now(), Moment.now(), NOTHING_SEEN))
+        world.deny(set())
         for _ in range(120):
             world.change()
             for token in world.tokens:

@@ -42,6 +42,7 @@ from django_jwtauth.errors import (
     TokenError,
 )
 from django_jwtauth.models import DatabaseNow, DenylistEntry, Reason, Session
+from django_jwtauth.process import reloading
 from tests import keys
 from tests.fuzzing import EXAMPLES, examples
 
@@ -120,11 +121,12 @@ def clocks(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """Clocks in the place of all that the app asks for the time, the database's included."""
     clocks = Clocks()
     stopped = SimpleNamespace(time=clocks.time, monotonic=clocks.monotonic)
-    for module in (sessions, denylist, clock):
+    for module in (sessions, denylist, clock, reloading):
         monkeypatch.setattr(module, "time", stopped)
     monkeypatch.setattr(timezone, "now", clocks.now)
     # However busy the machine is, the database answers.
-    monkeypatch.setattr(denylist, "LONGEST_WAIT", 60)
+    monkeypatch.setattr(denylist, "MAX_WAIT_SECONDS", 60)
+    monkeypatch.setattr(denylist.denylist._reloader, "max_wait", 60)
     for vendor, sql in {
         "sqlite": "test_now()",
         "postgresql": "current_setting('test.now')::timestamptz",

@@ -29,6 +29,7 @@ from tests.mutation.operators import Chosen
 TESTS = {
     "refresh_tokens": "refresh_tokens sessions",
     "keys": "key_life jwks keys",
+    "process/reloading": "reloading",
     "denylist": "denylist costs databases sessions",
     "sessions": "sessions costs databases users",
     "pairs": "sessions users",
