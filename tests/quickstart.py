@@ -2,8 +2,8 @@
 Follow the README in a new project, with the built wheel and nothing of this checkout.
 
 `python -m tests.quickstart dist/*.whl` makes a virtual environment and a project whose users log in by e-mail
-address, as docs/users.md tells, adds what the blocks `quickstart-settings` and `quickstart-urls` of README.md say,
-starts a server on 127.0.0.1 and logs in, calls a view, refreshes, revokes and is refused.
+address, as docs/users.md tells, adds what the `quickstart` blocks of README.md say, starts a server on 127.0.0.1 and
+logs in, calls a view, refreshes, revokes and is refused.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def make_project(python: str, root: Path) -> None:
     run(root, python, "-m", "django", "startproject", "config", ".")
     run(root, python, "manage.py", "startapp", "accounts")
     (root / "accounts" / "models.py").write_text(block("user-model", USERS))
-    append(root / "config" / "settings.py", block("user-settings", USERS), block("quickstart-settings"))
+    settings = block("user-settings", USERS), block("new-quickstart-settings"), block("quickstart-settings")
+    append(root / "config" / "settings.py", *settings)
     append(root / "config" / "urls.py", block("quickstart-urls"), URLS)
     run(root, python, "manage.py", "makemigrations", "accounts")
     run(root, python, "manage.py", "migrate", "--verbosity", "0")

@@ -8,6 +8,9 @@ A block that something refers to is a fenced one with its name in a comment dire
     …
     ```
 
+Settings that a project has already are added to, never replaced. A block whose name begins with `new-` sets what a
+project does not have yet.
+
 `python -m tests.readme NAME` prints a block of the README.
 """
 
@@ -17,7 +20,7 @@ import re
 import sys
 import textwrap
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 README = Path(__file__).parent.parent / "README.md"
 PAGES = [*sorted(README.parent.glob("*.md")), *sorted((README.parent / "docs").glob("*.md"))]
@@ -68,6 +71,22 @@ def block(name: str, page: Path = README) -> str:
     if len(named) != 1:
         raise LookupError(f"{page.name} must have one fenced block after <!-- {name} -->, it has {len(named)}.")
     return named[0]
+
+
+def project() -> dict[str, Any]:
+    """Return settings of a project that are there before those of a block are added, each time anew."""
+    return {
+        "INSTALLED_APPS": ["django.contrib.auth", "rest_framework", "notes"],
+        "MIDDLEWARE": ["django.middleware.common.CommonMiddleware"],
+        "CACHES": {name: {"BACKEND": "django.core.cache.backends.dummy.DummyCache"} for name in ("default", "pages")},
+        "LOGGING": {"handlers": {"console": {}}, "loggers": {"notes": {"level": "DEBUG"}}},
+        "REST_FRAMEWORK": {
+            "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+            "DEFAULT_THROTTLE_RATES": {"notes": "60/min"},
+        },
+        "JWTAUTH": {"ISSUER": "https://notes.example.com", "MAX_SESSIONS_PER_USER": 5},
+        "SPECTACULAR_SETTINGS": {"TITLE": "Notes", "POSTPROCESSING_HOOKS": ["notes.schema.hook"]},
+    }
 
 
 def steps(console: str) -> list[Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 from collections.abc import Callable
 from datetime import timedelta
@@ -27,7 +28,7 @@ from django_jwtauth.models import DenylistEntry, Session
 from django_jwtauth.throttling import OutcomeThrottle
 from notes.views import PingView
 from tests.answers import AUTHORIZATIONS
-from tests.readme import README, blocks, steps
+from tests.readme import README, blocks, project, steps
 
 DOCS = README.parent / "docs"
 PASSWORD = "correct horse"
@@ -35,7 +36,7 @@ PASSWORD = "correct horse"
 
 def code(page: str, **given: Any) -> dict[str, Any]:
     """Return what the Python blocks of a page define."""
-    names: dict[str, Any] = {"__name__": "tests.people.guide", "INSTALLED_APPS": [], "urlpatterns": [], **given}
+    names: dict[str, Any] = {"__name__": "tests.people.guide", "urlpatterns": [], **project(), **given}
     for block in blocks(DOCS / page):
         if block.language == "python":
             exec(compile(block.text, page, "exec"), names)  # noqa: S102
@@ -149,7 +150,7 @@ class TestThrottling:
         assert post(view, username="alice", password="wrong").status_code == HTTPStatus.UNAUTHORIZED
 
     def test_the_rates_replace_ours(self, user: Any, client: Any, settings: Any) -> None:
-        settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, **code_of_first_block("throttling.md")["REST_FRAMEWORK"]}
+        settings.REST_FRAMEWORK = with_first_block("throttling.md", settings.REST_FRAMEWORK)
         bodies = [{"username": "alice", "password": "wrong"}] * 6
         statuses = [client.post("/auth/token/", body).status_code for body in bodies]
         assert statuses == [HTTPStatus.UNAUTHORIZED] * 5 + [HTTPStatus.TOO_MANY_REQUESTS]
@@ -166,7 +167,7 @@ class TestProxies:
     def test_one_proxy_is_believed_and_no_client(
         self, headers: dict[str, str], address: str, user: Any, settings: Any
     ) -> None:
-        settings.REST_FRAMEWORK = code_of_first_block("proxies.md")["REST_FRAMEWORK"]
+        settings.REST_FRAMEWORK = with_first_block("proxies.md", settings.REST_FRAMEWORK)
         for remote in ("127.0.0.1", ""):  # the second one is a Unix socket
             session = sessions.start(user, RequestFactory(headers=headers).get("/", REMOTE_ADDR=remote)).session
             assert session.ip_address == address
@@ -308,7 +309,8 @@ class TestComingFromSimplejwt:
             assert (answer.status_code, answer.data["code"]) == (HTTPStatus.UNAUTHORIZED, "token_invalid")
 
 
-def code_of_first_block(page: str) -> dict[str, Any]:
-    names: dict[str, Any] = {}
+def with_first_block(page: str, rest_framework: dict[str, Any]) -> dict[str, Any]:
+    """Return ``REST_FRAMEWORK`` with what the first Python block of a page adds."""
+    names = {"REST_FRAMEWORK": copy.deepcopy(rest_framework)}
     exec(next(block.text for block in blocks(DOCS / page) if block.language == "python"), names)  # noqa: S102
-    return names
+    return names["REST_FRAMEWORK"]

@@ -23,7 +23,7 @@ from django_jwtauth.conf import find_problems, get_config
 from django_jwtauth.keys import Key
 from tests import keys
 from tests.publisher import named
-from tests.readme import README, block
+from tests.readme import README, block, project
 
 PAGE = README.parent / "docs" / "issuers.md"
 ACCESS = named("RS256", "7B0T1k2kPzQ-access", "access")
@@ -214,14 +214,20 @@ def changed(members: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**members, **changes}.items() if value is not None}
 
 
+def settings_of(name: str) -> dict[str, Any]:
+    """Return ``JWTAUTH`` of a project that has followed a block of the page."""
+    names = project()
+    exec(block(name, PAGE), names)  # noqa: S102
+    jwtauth: dict[str, Any] = names["JWTAUTH"]
+    return jwtauth
+
+
 @pytest.fixture(params=SHAPES)
 def shape(request: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Shape:
     """One provider, with the settings of the page."""
-    names: dict[str, Any] = {}
-    exec(block(request.param, PAGE), names)  # noqa: S102
-    settings.JWTAUTH = names["JWTAUTH"]
+    settings.JWTAUTH = settings_of(request.param)
     shape = SHAPES[request.param]
-    (entry,) = names["JWTAUTH"]["TRUSTED_ISSUERS"].values()
+    (entry,) = settings.JWTAUTH["TRUSTED_ISSUERS"].values()
     documents = {entry["JWKS_URL"]: json.dumps({"keys": shape.jwks}).encode()}
     monkeypatch.setattr(fetched_ring, "download", documents.__getitem__)
     return shape
@@ -262,9 +268,7 @@ class TestProviders:
 
 
 def test_keycloak_may_sign_with_elliptic_curves(settings, monkeypatch):
-    names: dict[str, Any] = {}
-    exec(block("keycloak-settings", PAGE), names)  # noqa: S102
-    settings.JWTAUTH = names["JWTAUTH"]
+    settings.JWTAUTH = settings_of("keycloak-settings")
     shape = SHAPES["keycloak-settings"]
     monkeypatch.setattr(fetched_ring, "download", lambda url: json.dumps({"keys": shape.jwks}).encode())
     header = {**shape.header, "alg": "ES256", "kid": EC.kid}
@@ -277,7 +281,7 @@ class TestPage:
     TEXT = PAGE.read_text()
 
     def test_every_provider_is_tried(self):
-        assert set(re.findall(r"<!-- ([\w-]+) -->", self.TEXT)) - {"service-settings"} == set(SHAPES)
+        assert set(re.findall(r"<!-- ([\w-]+) -->", self.TEXT)) - {"new-service-settings"} == set(SHAPES)
 
     def test_the_members_are_those_of_the_code_with_their_defaults(self):
         (body,) = re.findall(r"^\| member \|.*\n\| -.*\n((?:\|.*\n)+)", self.TEXT, re.MULTILINE)
@@ -290,9 +294,9 @@ class TestPage:
 
     @pytest.mark.parametrize("snippet", re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
     def test_every_snippet_runs_and_its_settings_are_sound(self, snippet, settings, db):
-        names: dict[str, Any] = {"__name__": "snippet"}
+        names: dict[str, Any] = {"__name__": "snippet", **project()}
         exec(compile(snippet, "<snippet of issuers.md>", "exec"), names)  # noqa: S102
-        if "JWTAUTH" in names:
+        if "user" not in names:
             settings.JWTAUTH = copy.deepcopy(names["JWTAUTH"])
             assert find_problems(settings.JWTAUTH) == []
             assert issuers.find_problems(get_config()) == []
@@ -321,7 +325,7 @@ class TestPage:
 
 @pytest.mark.processes
 def test_the_service_of_the_page_passes_the_checks(tmp_path: Path) -> None:
-    (tmp_path / "service.py").write_text(block("service-settings", PAGE))
+    (tmp_path / "service.py").write_text(block("new-service-settings", PAGE))
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{README.parent}"}
     command = [sys.executable, "-m", "django", "check", "--settings", "service", "--fail-level", "WARNING"]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)

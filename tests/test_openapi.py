@@ -453,8 +453,9 @@ class TestPage:
         assert written == {name: component["enum"] for name, component in schemas.items() if name.endswith("Code")}
 
     def test_the_settings_are_those_of_the_example(self):
-        names = {"INSTALLED_APPS": []}
-        exec(block("openapi-settings", PAGE) + block("openapi-swagger", PAGE), names)  # noqa: S102
+        names = {"INSTALLED_APPS": [], "REST_FRAMEWORK": {}}
+        for name in ("new-openapi-settings", "openapi-settings", "openapi-swagger"):
+            exec(block(name, PAGE), names)  # noqa: S102
         assert names["SPECTACULAR_SETTINGS"].items() <= settings.SPECTACULAR_SETTINGS.items()
         assert names["REST_FRAMEWORK"].items() <= settings.REST_FRAMEWORK.items()
         assert set(names["INSTALLED_APPS"]) <= set(settings.INSTALLED_APPS)

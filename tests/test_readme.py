@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import timedelta
 from http import HTTPStatus
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +31,7 @@ from django_jwtauth.keys import generate_private_key
 from django_jwtauth.models import Session
 from notes.views import PingView
 from tests.answers import AUTHORIZATIONS
-from tests.readme import README, block, blocks, pattern, steps
+from tests.readme import README, block, blocks, pattern, project, steps
 
 TEXT = README.read_text()
 PYTHON, SHELL, FLOW = (
@@ -126,7 +130,7 @@ def names(user: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]
         monkeypatch.setattr(signal, "receivers", list(signal.receivers))
     yield {
         "__name__": "snippet",
-        "INSTALLED_APPS": [],
+        **project(),
         "urlpatterns": [],
         "user": user,
         "request": RequestFactory().get("/"),
@@ -191,6 +195,46 @@ class TestSnippets:
 def snippet_with(text: str) -> str:
     (snippet,) = [snippet for snippet in PYTHON if text in snippet]
     return snippet
+
+
+@pytest.mark.processes
+class TestQuickstart:
+    """The settings of the README, added to those of a project in a process of its own."""
+
+    PROJECT = """
+SECRET_KEY = "a key of a project that is there already, and of fifty characters"
+ROOT_URLCONF = "project"
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "rest_framework"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+REST_FRAMEWORK = {
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "UNAUTHENTICATED_USER": None,
+}
+"""
+    ASK = """
+import django
+django.setup()
+from django.core.management import call_command
+from rest_framework.response import Response
+from rest_framework.test import APIRequestFactory
+from rest_framework.views import APIView
+call_command("check", fail_level="WARNING")
+view = type("View", (APIView,), {"get": lambda view, request: Response("open")}).as_view()
+answer = view(APIRequestFactory().get("/"))
+print(answer.status_code, answer.headers["WWW-Authenticate"])
+"""
+
+    def test_a_project_that_has_drf_keeps_its_permissions(self, tmp_path: Path) -> None:
+        (tmp_path / "project.py").write_text(f"{self.PROJECT}\n{block('quickstart-settings')}\nurlpatterns = []\n")
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{tmp_path}{os.pathsep}{README.parent}",
+            "DJANGO_SETTINGS_MODULE": "project",
+        }
+        run = subprocess.run(
+            [sys.executable, "-c", self.ASK], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert run.stdout.splitlines()[-1:] == ['401 Bearer realm="api"'], run.stderr
 
 
 class TestFlow:

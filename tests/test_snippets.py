@@ -2,8 +2,9 @@
 Every fenced block of README.md and of docs/ is tried by its language.
 
 - ``python``: the blocks of a page are executed in their order in one namespace, which begins with what ``names`` gives.
-  What they call is looked up in all their functions, whether these run or not. ``JWTAUTH``, ``REST_FRAMEWORK`` and
-  ``CACHES`` that they write must pass the system checks.
+  What they call is looked up in all their functions, whether these run or not. Settings of a project are there before
+  each block: it must keep them, and what it makes of ``JWTAUTH``, ``REST_FRAMEWORK`` and ``CACHES`` must pass the
+  system checks.
 - ``sh`` and ``console``: each ``manage.py`` command exists and takes the options.
 
 A comment directly before a block can say that it is executed only where a package is installed, as in
@@ -14,7 +15,6 @@ A comment directly before a block can say that it is executed only where a packa
 from __future__ import annotations
 
 import builtins
-import copy
 import re
 import shlex
 import symtable
@@ -32,13 +32,15 @@ from django.test.utils import isolate_apps
 
 from django_jwtauth import sessions, signals
 from django_jwtauth.keys import generate_private_key
-from tests.readme import PAGES, README, Block, blocks
+from tests.readme import PAGES, README, Block, blocks, project
 
 BLOCKS = {page: blocks(page) for page in PAGES}
 PYTHON = {page.name: [block for block in found if block.language in {"python", "py"}] for page, found in BLOCKS.items()}
 SHELL = [block for found in BLOCKS.values() for block in found if block.language in {"sh", "console", "bash", "shell"}]
 CHECKED = {"JWTAUTH", "REST_FRAMEWORK", "CACHES"}
 """Settings that can be changed while the tests run."""
+BEGUN = {"quickstart-settings": {"JWTAUTH"}}
+"""Settings that a block begins, so that they are not there before."""
 
 
 @pytest.fixture
@@ -52,8 +54,6 @@ def names(user: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]
     with isolate_apps("tests.people"):
         yield {
             "__name__": "tests.people.snippet",
-            "INSTALLED_APPS": [],
-            "MIDDLEWARE": [],
             "urlpatterns": [],
             "user": user,
             "request": RequestFactory().get("/"),
@@ -81,18 +81,29 @@ def test_the_python_of_a_page_runs_and_its_settings_pass_the_checks(
         code = compile(source, str(block.page), "exec")
         if not is_executed(block):
             continue
-        before = {name: copy.copy(names.get(name)) for name in CHECKED}
+        names |= project()
         exec(code, names)  # noqa: S102
         assert global_names(source) <= names.keys() | vars(builtins).keys(), f"{page}:{block.line}"
-        if "DATABASES" in names:
-            del names["DATABASES"]  # settings of a whole project; tests/test_issuer_pages.py starts Django with them
-            continue
-        written = [name for name in CHECKED & names.keys() if names[name] != before[name]]
+        if block.comment.startswith("new-"):
+            continue  # Such a block alone is no project; others start Django with it.
+        assert lost(project(), names) - BEGUN.get(block.comment, set()) == set(), f"{page}:{block.line}"
+        written = [name for name in CHECKED if names[name] != project()[name]]
         for name in written:
             setattr(settings, name, with_file(names[name], key))
         if written:
             found = [message for message in run_checks() if str(message.id).startswith("jwtauth.")]
             assert found == [], f"{page}:{block.line}"
+
+
+def lost(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """Return the settings of which a key or an item is gone. The value of a key may be another one."""
+    return {name for name, value in before.items() if not is_kept(value, after[name])}
+
+
+def is_kept(before: Any, after: Any) -> bool:
+    if isinstance(before, dict):
+        return before.keys() <= after.keys() and not lost(before, after)
+    return not isinstance(before, list) or set(before) <= set(after)
 
 
 def with_file(setting: Any, file: Path) -> Any:

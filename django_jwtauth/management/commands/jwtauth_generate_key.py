@@ -49,15 +49,15 @@ class Command(BaseCommand):
             self.stdout.write(text)
         else:
             self._write(output, text)
-        self.stderr.write(f"The kid of this key is {key.kid}. Keep the key out of the repository, and write:")
+        self.stderr.write(f"The kid of this key is {key.kid}. Keep the key out of the repository.")
         if format == "settings":
-            self.stderr.write('JWTAUTH = {"ISSUER": "…", "SIGNING_KEYS": [that line]}')
+            self.stderr.write('Set JWTAUTH["ISSUER"], and add that line to the list JWTAUTH["SIGNING_KEYS"].')
             return
+        self.stderr.write('Set JWTAUTH["ISSUER"], and add this to the list JWTAUTH["SIGNING_KEYS"]:')
         source = 'os.environ["JWT_KEY"]' if output is None else f"Path({str(output.absolute())!r})"
         if output is not None and key.is_symmetric:
             source += ".read_text().strip()"
-        line = f'{{"ALGORITHM": "{algorithm}", "{list(entry)[1]}": {source}}}'
-        self.stderr.write(f'JWTAUTH = {{"ISSUER": "…", "SIGNING_KEYS": [{line}]}}')
+        self.stderr.write(f'{{"ALGORITHM": "{algorithm}", "{list(entry)[1]}": {source}}}')
 
     def _as(self, format: str, key: Key, entry: dict[str, str]) -> str:
         if format == "settings":
