@@ -8,7 +8,7 @@ from pathlib import Path
 
 import django
 
-from tests.conformance.statements import BEGIN, END, ROOT, tables
+from tests.conformance.registry import BEGIN, END, ROOT, tables
 from tests.pages import write_into
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from tests import keys
-from tests.conformance.statements import OWN, shown_elsewhere, states
+from tests.conformance.registry import OWN, shown_elsewhere, states
 from tests.conformance.tokens import KIDS, content_of, header, segment, signed, signing_key, token, with_members
 
 pytestmark = pytest.mark.usefixtures("_issuer")

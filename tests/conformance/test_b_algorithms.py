@@ -18,7 +18,7 @@ from django.core.checks import ERROR, run_checks
 
 from django_jwtauth.keys import thumbprint
 from tests import keys
-from tests.conformance.statements import OWN, states
+from tests.conformance.registry import OWN, states
 from tests.conformance.tokens import KIDS, header, segment, signing_key, token
 from tests.statements import statements
 

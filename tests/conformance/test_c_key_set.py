@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from tests import keys
-from tests.conformance.statements import OWN, ROOT, states
+from tests.conformance.registry import OWN, ROOT, states
 
 JWKS = "/.well-known/jwks.json"
 ASYMMETRIC = ("ES256", "RS256", "EdDSA", "ES512", "PS384")

@@ -15,7 +15,7 @@ from tests import keys, publisher
 from tests.ageing import stop_clock, turn_clocks
 from tests.answers import assert_bearer_refused, assert_grant_refused
 from tests.conformance.conftest import claims_of
-from tests.conformance.statements import OWN, states
+from tests.conformance.registry import OWN, states
 from tests.conformance.tokens import ME, content_of, header, signing_key, token, with_members
 
 REQUIRED = ("iss", "sub", "aud", "exp", "iat", "jti")

@@ -17,7 +17,7 @@ from tests import keys
 from tests.ageing import turn_clocks
 from tests.answers import BARE, assert_bearer_refused, assert_grant_refused
 from tests.conformance.conftest import REFRESH, claims_of, session_of
-from tests.conformance.statements import OWN, states
+from tests.conformance.registry import OWN, states
 from tests.conformance.tokens import ME, PING, token
 
 views = pytest.mark.urls("tests.views")

@@ -20,7 +20,7 @@ from django_jwtauth.models import DenylistEntry, Reason, Session
 from tests.ageing import turn_clocks
 from tests.answers import assert_grant_refused
 from tests.conformance.conftest import claims_of, session_of
-from tests.conformance.statements import OWN, states
+from tests.conformance.registry import OWN, states
 from tests.conformance.tokens import ME, PING
 from tests.statements import statements
 

@@ -15,7 +15,7 @@ from django_jwtauth.models import DenylistEntry, Session
 from tests.ageing import age, stop_clock
 from tests.answers import assert_grant_refused
 from tests.conformance.conftest import REFRESH, claims_of, session_of
-from tests.conformance.statements import OWN, shown_elsewhere, states
+from tests.conformance.registry import OWN, shown_elsewhere, states
 from tests.conformance.tokens import content_of, segment
 from tests.statements import statements
 

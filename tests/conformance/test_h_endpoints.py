@@ -9,7 +9,7 @@ import pytest
 from tests.ageing import turn_clocks
 from tests.answers import assert_grant_refused
 from tests.conformance.conftest import OBTAIN, REVOKE, claims_of
-from tests.conformance.statements import OWN, states
+from tests.conformance.registry import OWN, states
 from tests.conformance.tokens import signing_key, token
 
 SESSIONS = "/auth/sessions/"

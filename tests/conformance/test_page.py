@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from functools import cache
 
-from tests.conformance.statements import BEGIN, END, PAGE, ROOT, STATEMENTS, tables
+from tests.conformance.registry import BEGIN, END, PAGE, ROOT, STATEMENTS, tables
 from tests.pages import with_text
 
 tables()  # imports every part, and so fills STATEMENTS
