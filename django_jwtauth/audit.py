@@ -43,13 +43,20 @@ def record(
     level, event, message = EVENTS[signal]
     if not logger.isEnabledFor(level):
         return
+    whose = {"sid": session.sid, "user_id": str(session.user_id)}
+    fields = {"event": event, **whose, "reason": str(reason), **_requester(request)}
+    logger.log(level, message, fields, extra=fields)
+
+
+def record_count(count: int, reason: str, request: HttpRequest | None) -> None:
+    """Log in one record, with the field ``count``, that so many sessions were revoked for which no signal is sent."""
+    fields = {"event": "sessions_revoked", "count": count, "reason": str(reason), **_requester(request)}
+    logger.info("%(count)d more sessions were revoked: %(reason)s.", fields, extra=fields)
+
+
+def _requester(request: HttpRequest | None) -> dict[str, str | None]:
     actor: Any = getattr(request, "user", None)
-    fields = {
-        "event": event,
-        "sid": session.sid,
-        "user_id": str(session.user_id),
-        "reason": str(reason),
+    return {
         "actor_id": str(actor.pk) if actor and actor.is_authenticated else None,
         "ip_address": client.address(request) if request and get_config().record_client else None,
     }
-    logger.log(level, message, fields, extra=fields)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.core.signals import setting_changed
 from django.db import connections, transaction
@@ -22,7 +23,7 @@ from .conf import get_config
 from .encoding import encode_id
 from .errors import DenylistUnavailableError, RevokedTokenError
 from .listing import NOTHING_READ, Listing
-from .models import BATCH, DenylistEntry, DenylistQuerySet, write_alias
+from .models import BATCH, DenylistEntry, DenylistQuerySet, SessionQuerySet, chunks, write_alias
 from .process.reloading import Held, Plan, Reloader, TooOldError
 
 MAX_WAIT_SECONDS = 1.0
@@ -165,6 +166,21 @@ def deny(entries: Sequence[DenylistEntry]) -> None:
         DenylistEntry.objects.using(alias).bulk_create(entries, batch_size=BATCH, ignore_conflicts=True)
         transaction.on_commit(partial(denylist.add, ids), using=alias)
     denylist.add(ids)
+
+
+def deny_sessions(sessions: SessionQuerySet, keys: Sequence[UUID], reason: str, user_id: str) -> int:
+    """Do what ``deny`` does for those sessions of a queryset, all of one user, that have these keys.
+
+    Until when is read from their rows as the entries are written. Returns how many entries are new.
+    """
+    alias = write_alias()
+    ids = [encode_id(key) for key in keys]
+    with transaction.atomic(using=alias):
+        entries = DenylistEntry.objects.using(alias)
+        added = sum(entries.add_sessions(sessions.filter(pk__in=some), reason, user_id) for some in chunks(keys))
+        transaction.on_commit(partial(denylist.add, ids), using=alias)
+    denylist.add(ids)
+    return added
 
 
 def allow(entries: DenylistQuerySet) -> int:

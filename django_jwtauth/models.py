@@ -1,18 +1,22 @@
 """The two tables: sessions, and the denylist of what could still be accepted but must not be."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connections, models, router, transaction
+from django.db.models.constants import OnConflict
 from django.db.models.functions import Cast, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .conf import get_config
 from .encoding import encode_id, encode_ids, new_id
+
+T = TypeVar("T")
 
 NONCE_BYTES = 16
 BATCH = 500
@@ -54,6 +58,11 @@ def lock_free(rows: models.QuerySet[Any]) -> Any:
         keys = keys.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
     # MariaDB takes no limit in a subquery. Where one will do, keys that nobody looks at stay in the database.
     return keys if connection.vendor in {"postgresql", "sqlite"} else list(keys)
+
+
+def chunks(keys: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield keys by as many as one statement takes."""
+    return (keys[start : start + BATCH] for start in range(0, len(keys), BATCH))
 
 
 def skew_margin() -> timedelta:
@@ -104,6 +113,13 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """Those that can be refreshed or have an access token that a clock may accept which is wrong by an hour."""
         past = timezone.now() - skew_margin()
         return self.filter(models.Q(revoked_at=None, expires_at__gt=past) | models.Q(access_expires_at__gt=past))
+
+    def locked(self) -> Self:
+        """Lock rows as they are read, in the order of their ids: two calls wait for each other, but never both."""
+        if not connections[self.db].features.has_select_for_update:
+            # SQLite refuses a transaction that reads first and writes after somebody else has. Any write locks all.
+            Session.objects.using(self.db).filter(pk=UUID(int=0)).update(generation=0)
+        return self.order_by("pk").select_for_update()
 
 
 class Session(models.Model):
@@ -172,6 +188,31 @@ class DenylistQuerySet(models.QuerySet["DenylistEntry"]):
         for start in range(0, len(uuids), 10 * BATCH):
             ids.update(encode_ids(uuids[start : start + 10 * BATCH]))
         return ids
+
+    def add_sessions(self, sessions: SessionQuerySet, reason: str, user_id: str) -> int:
+        """Deny sessions of one user by one ``INSERT … SELECT``. Returns how many were not denied before."""
+        operations = connections[self.db].ops
+        values = {
+            "claim": models.Value(DenylistEntry.Claim.SID, models.CharField()),
+            "value": models.F("pk"),
+            "expires_at": models.F("access_expires_at"),
+            "denied_at": models.Value(timezone.now(), models.DateTimeField()),
+            "reason": models.Value(reason, models.CharField()),
+            "user_id": models.Value(user_id, models.CharField()),
+            "settled": models.Value(False),
+        }
+        # Under names that are no fields of a session.
+        rows = sessions.order_by("pk").annotate(**{f"entry_{name}": value for name, value in values.items()})
+        query = rows.values_list(*(f"entry_{name}" for name in values)).query
+        select, parameters = query.get_compiler(self.db).as_sql()
+        fields: list[Any] = [self.model._meta.get_field(name) for name in values]
+        columns = ", ".join(operations.quote_name(field.column) for field in fields)
+        table = operations.quote_name(self.model._meta.db_table)
+        insert = operations.insert_statement(on_conflict=OnConflict.IGNORE)
+        suffix = operations.on_conflict_suffix_sql(fields, OnConflict.IGNORE, (), ())
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(f"{insert} {table} ({columns}) {select} {suffix}", parameters)
+            return int(cursor.rowcount)
 
     def settle(self, keys: Iterable[int]) -> None:
         """Mark entries as read by every process, but those that are locked: a load, which does this, must not wait."""

@@ -6,23 +6,25 @@ rotates, and one that comes back after its successor was used ends the session.
 
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in
 from django.db import IntegrityError, OperationalError, connections, models, transaction
-from django.db.models.functions import Coalesce, Greatest
+from django.db.models.functions import Greatest
 from django.dispatch import Signal
 from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from . import client, pairs, refresh_tokens, users
+from . import audit, client, pairs, refresh_tokens, users
 from .claims import Claims
 from .conf import get_config
-from .denylist import deny, denylist
+from .denylist import deny, deny_sessions, denylist
 from .encoding import decode_id
 from .errors import (
     CredentialsError,
@@ -34,12 +36,14 @@ from .errors import (
     UnavailableError,
 )
 from .models import (
+    BATCH,
     LONGEST_USER_ID,
     DatabaseNow,
     DenylistEntry,
     Reason,
     Session,
     SessionQuerySet,
+    chunks,
     utc_offset,
     write_alias,
 )
@@ -52,12 +56,14 @@ from .tokens import TokenCodec, get_codec
 
 CLOCK_SET_BACK = timedelta(minutes=1)
 """No two logins at once are as far apart as this."""
+MAX_TOLD = 1000
+"""Sessions ended by one call for which ``session_revoked`` is sent."""
+MAX_BATCH_ROWS = 10 * BATCH
+"""Sessions ended in one transaction."""
+COUNTED_COLUMNS = ("pk", "user_id", "revoked_at", "expires_at")
+"""What is read of a session that is ended but not told of."""
 
 logger = logging.getLogger("django_jwtauth")
-
-
-class _SameMoment(Exception):
-    """Another call ended some of the same sessions in the same microsecond, by which each knows its own again."""
 
 
 @sensitive_variables()
@@ -144,15 +150,14 @@ def revoke(session: Session, reason: str = Reason.LOGOUT, request: HttpRequest |
     """
 
     def write() -> bool:
+        # One row needs no lock before: its update takes it, and the count tells whether this call ended it.
         now = timezone.now()
-        ended = _of(session).filter(revoked_at=None).update(revoked_at=now, revoke_reason=reason) > 0
-        # Read after the update has taken the row's lock, or the token of a refresh in flight would be missed.
-        latest = models.Subquery(_of(session).values("access_expires_at"))
-        deny([_entry(session, reason, Coalesce(latest, models.Value(session.access_expires_at)))])
+        ended = _mark([session.pk], reason, now) > 0
+        if not _deny([session], reason):
+            # The row was deleted meanwhile, or nothing but this one knows of an access token.
+            deny([_entry(session, reason)])
         if ended:
-            known = partial(vars(session).update, revoked_at=now, revoke_reason=reason)
-            transaction.on_commit(known, using=write_alias())
-            _after_commit(session_revoked, session=session, reason=reason, request=request)
+            _tell([session], now, reason, request)
         return ended
 
     return in_transaction(write)
@@ -169,33 +174,35 @@ def revoke_all(
 def revoke_each(sessions: SessionQuerySet, reason: str, request: HttpRequest | None = None) -> int:
     """End all sessions of a queryset, and deny access tokens that ended ones still hold. Returns how many were live.
 
-    The queryset is asked before and after, so it must not depend on what this changes.
+    Outside of a transaction every ``MAX_BATCH_ROWS`` of them are committed. ``session_revoked`` is sent for the first
+    ``MAX_TOLD``; the rest are counted in the audit log.
     """
-    alias = write_alias()
-    sessions = sessions.using(alias)
+    return sum(revoke_in_batches(sessions, reason, request))
 
-    def write(ended_at: datetime) -> int:
-        # In the order of their ids: two of these at once then wait for each other, but never both.
-        unrevoked = sessions.filter(revoked_at=None).order_by("pk").select_for_update().values("pk")
-        marked = Session.objects.using(alias).filter(pk__in=unrevoked).update(revoked_at=ended_at, revoke_reason=reason)
-        ours = list(sessions.filter(revoked_at=ended_at)) if marked else []
-        if len(ours) > marked:
-            raise _SameMoment
-        # Not those that logged in since the update: they go on.
-        ended = sessions.exclude(revoked_at=None).holding_access()
-        deny([_entry(session, reason, session.access_expires_at) for session in ended])
+
+def revoke_in_batches(sessions: SessionQuerySet, reason: str, request: HttpRequest | None = None) -> Iterator[int]:
+    """Do what ``revoke_each`` does, and yield after each batch how many live sessions it ended."""
+
+    def write(rows: Any, most: int) -> tuple[list[Any], int]:
+        held = list(rows.locked()[:most])
+        now = timezone.now()
+        unrevoked = [session for session in held if session.revoked_at is None]
+        _mark([session.pk for session in unrevoked], reason, now)
+        _deny(held, reason)
         # Those that had expired are marked as well, for a process whose clock is behind, but nothing of them ended.
-        live = [session for session in ours if session.expires_at > ended_at]
-        for session in live:
-            _after_commit(session_revoked, session=session, reason=reason, request=request)
-        return len(live)
+        live = [session for session in unrevoked if session.expires_at > now]
+        _tell(live, now, reason, request)
+        return held, len(live)
 
-    ended_at = timezone.now()
-    while True:
-        try:
-            return in_transaction(partial(write, ended_at))
-        except _SameMoment:
-            ended_at += timedelta.resolution
+    rows = sessions.using(write_alias()).holding_access()
+    held, live = in_transaction(partial(write, rows, MAX_TOLD))
+    yield live
+    size = MAX_TOLD
+    while len(held) == size:
+        size = MAX_BATCH_ROWS
+        rest = rows.filter(pk__gt=held[-1].pk).values_list(*COUNTED_COLUMNS, named=True)
+        held, live = in_transaction(partial(write, rest, size))
+        yield live
 
 
 @sensitive_variables()
@@ -226,13 +233,47 @@ def by_refresh_token(refresh_token: str) -> Session:
     return session
 
 
-def _of(session: Session) -> SessionQuerySet:
-    return Session.objects.using(write_alias()).filter(pk=session.pk)
+def _mark(keys: Sequence[UUID], reason: str, now: datetime) -> int:
+    """Mark sessions as revoked. Returns how many were not."""
+    unrevoked = Session.objects.using(write_alias()).filter(revoked_at=None)
+    return sum(unrevoked.filter(pk__in=some).update(revoked_at=now, revoke_reason=reason) for some in chunks(keys))
 
 
-def _entry(session: Session, reason: str, expires_at: Any) -> DenylistEntry:
-    user_id = str(session.user_id)[:LONGEST_USER_ID]
+def _deny(held: Sequence[Any], reason: str) -> int:
+    """Deny what marked sessions still hold. Returns how many entries are new, or 0 where that is not known.
+
+    Read after their rows are locked, or the access token of a refresh in flight would be missed.
+    """
+    rows = Session.objects.using(write_alias()).holding_access()
+    keys = [session.pk for session in held]
+    if len({session.user_id for session in held}) == 1:
+        return deny_sessions(rows, keys, reason, _user_id(held[0]))
+    for some in chunks(keys):
+        deny([_entry(session, reason) for session in rows.filter(pk__in=some).only("user_id", "access_expires_at")])
+    return 0
+
+
+def _tell(ended: Sequence[Any], now: datetime, reason: str, request: HttpRequest | None) -> None:
+    """Have it known after commit that sessions were ended: of whole ones each, of others how many."""
+
+    def tell_each() -> None:
+        for session in ended:
+            vars(session).update(revoked_at=now, revoke_reason=reason)
+            session_revoked.send_robust(sender=Session, session=session, reason=reason, request=request)
+
+    tell_count = partial(audit.record_count, len(ended), reason, request)
+    if ended:
+        is_whole = isinstance(ended[0], Session)
+        transaction.on_commit(tell_each if is_whole else tell_count, using=write_alias())
+
+
+def _entry(session: Session, reason: str) -> DenylistEntry:
+    expires_at, user_id = session.access_expires_at, _user_id(session)
     return DenylistEntry(value=session.pk, expires_at=expires_at, reason=reason, user_id=user_id)
+
+
+def _user_id(session: Any) -> str:
+    return str(session.user_id)[:LONGEST_USER_ID]
 
 
 def _session_with_user(session_id: Any) -> Session | None:

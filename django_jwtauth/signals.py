@@ -8,7 +8,8 @@ session_started = Signal()
 # A refresh token was exchanged. sender: the Session model; arguments: session, request (or None)
 session_refreshed = Signal()
 
-# A session was taken back. sender: the Session model; arguments: session, reason, request (or None: by code)
+# A session was taken back. sender: the Session model; arguments: session, reason, request (or None: by code).
+# Of the sessions that one call ends, it is sent for the first 1,000 (MAX_TOLD in sessions).
 session_revoked = Signal()
 
 # A used refresh token came back: it was stolen, or a client lost its state. The session has been ended.

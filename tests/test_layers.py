@@ -10,14 +10,14 @@ PACKAGE = Path(django_jwtauth.__file__).parent
 LAYERS = (
     {"errors", "clock", "conf", "claims", "encoding", "key_material", "signals", "strict_json"},
     {"keys", "cache", "client", "download", "models", "prepared", "process"},
-    {"fetched_ring", "listing", "races", "admin_words"},
+    {"audit", "fetched_ring", "listing", "races", "admin_words"},
     {"issuers", "pruning"},
     {"tokens", "refresh_tokens", "denylist", "users"},
     {"pairs"},
     {"sessions"},
     {"authentication", "permissions", "serializers", "throttling", "admin_tables", "admin_forms"},
     {"views", "admin", "management", "test"},
-    {"urls", "checks", "openapi", "receivers", "audit", "pytest_plugin"},
+    {"urls", "checks", "openapi", "receivers", "pytest_plugin"},
     {"apps"},
 )
 REST_FRAMEWORK_FROM = 7

@@ -13,7 +13,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, InterfaceError, OperationalError, connection
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.test import RequestFactory
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
@@ -809,7 +809,7 @@ class TestRevokeAll:
 
         def update_then_login(self, **changes):
             count = update(self, **changes)
-            if not later:
+            if "revoked_at" in changes and not later:
                 later.append(sessions.start(user))
             return count
 
@@ -867,6 +867,100 @@ class TestRevokeAll:
             assert sessions.revoke_each(Session.objects.all(), "second") == 1
         assert [(call["session"], call["reason"]) for call in revoked] == [(first, "first"), (second, "second")]
         assert DenylistEntry.objects.count() == 2
+
+    def test_sessions_of_several_users_are_denied_each_with_its_own(self, user, other_user):
+        pairs = [sessions.start(owner) for owner in (user, other_user, user)]
+        assert sessions.revoke_each(Session.objects.all(), Reason.ADMIN) == 3
+        entries = {entry.value: entry for entry in DenylistEntry.objects.all()}
+        for session in Session.objects.all():
+            entry = entries.pop(session.pk)
+            assert (entry.expires_at, entry.user_id) == (session.access_expires_at, str(session.user_id))
+            assert (entry.claim, entry.reason, entry.settled) == ("sid", Reason.ADMIN, False)
+        assert not entries
+        for pair in pairs:
+            with pytest.raises(RevokedTokenError):
+                sessions.verify(pair.access_token)
+
+    def test_an_entry_says_whose_the_session_was_until_when_and_why(self, user):
+        session = sessions.start(user).session
+        before = timezone.now()
+        sessions.revoke_all(user, Reason.PASSWORD)
+        entry = DenylistEntry.objects.get()
+        assert (entry.claim, entry.value, entry.expires_at) == ("sid", session.pk, session.access_expires_at)
+        assert (entry.user_id, entry.reason, entry.settled) == (str(user.pk), Reason.PASSWORD, False)
+        assert before <= entry.denied_at <= timezone.now()
+
+    def test_a_queryset_may_depend_on_what_is_changed(self, user):
+        sessions.start(user)
+        assert sessions.revoke_each(Session.objects.filter(revoked_at=None), Reason.ADMIN) == 1
+        assert DenylistEntry.objects.count() == 1
+
+
+class TestRevokeManyOfOne:
+    @pytest.fixture
+    def pairs(self, user, monkeypatch):
+        """Seven sessions, of which two are told of and the others are ended in batches of three."""
+        monkeypatch.setattr(sessions, "MAX_TOLD", 2)
+        monkeypatch.setattr(sessions, "MAX_BATCH_ROWS", 3)
+        return [sessions.start(user) for _ in range(7)]
+
+    def test_all_of_them_are_ended_and_denied(self, user, pairs):
+        assert sessions.revoke_all(user, Reason.ADMIN) == 7
+        assert set(Session.objects.values_list("revoke_reason", flat=True)) == {Reason.ADMIN}
+        assert DenylistEntry.objects.count() == 7
+        for pair in pairs:
+            with pytest.raises(RevokedTokenError):
+                sessions.verify(pair.access_token)
+
+    def test_one_is_spared(self, user, pairs):
+        assert sessions.revoke_all(user, except_for=pairs[3].session) == 6
+        assert Session.objects.live().get() == pairs[3].session
+
+    def test_the_signal_is_sent_for_the_first_and_the_rest_is_counted_in_the_log(
+        self, user, pairs, received, caplog, rf, django_capture_on_commit_callbacks
+    ):
+        caplog.set_level("INFO", "django_jwtauth")
+        revoked, request = received(signals.session_revoked), rf.get("/")
+        request.user = user
+        with django_capture_on_commit_callbacks(execute=True):
+            sessions.revoke_all(user, Reason.ADMIN, request=request)
+        assert len({call["session"] for call in revoked}) == len(revoked) == 2
+        assert all(call["session"].revoke_reason == Reason.ADMIN for call in revoked)
+        assert all(call["session"].revoked_at is not None for call in revoked)
+        records = [record for record in caplog.records if getattr(record, "event", "") == "sessions_revoked"]
+        assert [record.count for record in records] == [3, 2]
+        assert {(record.reason, record.actor_id, record.ip_address) for record in records} == {
+            (Reason.ADMIN, str(user.pk), "127.0.0.1")
+        }
+        assert [record.getMessage() for record in records] == [
+            "3 more sessions were revoked: admin.",
+            "2 more sessions were revoked: admin.",
+        ]
+
+    def test_what_had_expired_is_neither_counted_nor_logged(
+        self, user, pairs, caplog, django_capture_on_commit_callbacks
+    ):
+        caplog.set_level("INFO", "django_jwtauth")
+        Session.objects.update(expires_at=timezone.now())
+        with django_capture_on_commit_callbacks(execute=True):
+            assert sessions.revoke_all(user) == 0
+        assert Session.objects.filter(revoked_at=None).count() == 0
+        assert not caplog.records
+
+    @pytest.mark.django_db(transaction=True)
+    def test_outside_of_a_transaction_each_batch_is_committed(self, user, pairs):
+        batches = sessions.revoke_in_batches(Session.objects.all(), Reason.ADMIN)
+        assert [next(batches), next(batches)] == [2, 3]
+        batches.close()
+        assert Session.objects.live().count() == 2
+
+    @pytest.mark.django_db(transaction=True)
+    def test_inside_of_one_all_are_rolled_back_with_it(self, user, pairs):
+        with transaction.atomic():
+            assert sessions.revoke_all(user) == 7
+            transaction.set_rollback(True)
+        assert Session.objects.live().count() == 7
+        assert not DenylistEntry.objects.exists()
 
 
 def end_by(cause, user, pair, request, jwtauth):
