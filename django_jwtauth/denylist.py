@@ -153,19 +153,14 @@ denylist = Denylist()
 
 
 def deny(entries: Sequence[DenylistEntry]) -> None:
-    """Store entries, those that exist already excepted, and enforce them in this process.
-
-    At once, because a test never commits, and once more from commit on, because a load before it would have
-    forgotten them; if there is none, that is what the next load does.
-    """
+    """Store entries, those that exist already excepted, and enforce them in this process."""
     alias = write_alias()
     # In one order: two of these at once then wait for each other, but never both.
     entries = sorted(entries, key=lambda entry: entry.value)
     ids = [encode_id(entry.value) for entry in entries]
     with transaction.atomic(using=alias):
         DenylistEntry.objects.using(alias).bulk_create(entries, batch_size=BATCH, ignore_conflicts=True)
-        transaction.on_commit(partial(denylist.add, ids), using=alias)
-    denylist.add(ids)
+    _enforce(ids)
 
 
 def deny_sessions(sessions: SessionQuerySet, keys: Sequence[UUID], reason: str, user_id: str) -> int:
@@ -178,9 +173,18 @@ def deny_sessions(sessions: SessionQuerySet, keys: Sequence[UUID], reason: str, 
     with transaction.atomic(using=alias):
         entries = DenylistEntry.objects.using(alias)
         added = sum(entries.add_sessions(sessions.filter(pk__in=some), reason, user_id) for some in chunks(keys))
-        transaction.on_commit(partial(denylist.add, ids), using=alias)
-    denylist.add(ids)
+    _enforce(ids)
     return added
+
+
+def _enforce(ids: Sequence[str]) -> None:
+    """Deny ids in this process.
+
+    At once, because a test never commits, and once more from commit on, because a load before it would have
+    forgotten them; if there is none, that is what the next load does.
+    """
+    denylist.add(ids)
+    transaction.on_commit(partial(denylist.add, ids), using=write_alias())
 
 
 def allow(entries: DenylistQuerySet) -> int:
