@@ -4,34 +4,31 @@ Requests share what was fetched. They wait for a fetch only where there is nothi
 """
 
 import logging
-import os
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from django.core.signals import setting_changed
 
-from .clock import NEVER, Moment
+from .clock import Moment
 from .conf import is_text
 from .download import DownloadError, download
 from .errors import IssuerUnavailableError
 from .key_material import ALGORITHMS, MINIMUM_SECRET_BYTES, UnusableKeyError
 from .keys import THUMBPRINT_MEMBERS, Key
+from .process.reloading import Plan, Reloader, TooOldError
 from .strict_json import read_object
 
 REFETCH_AGE = 300.0
 """Seconds for which a fetched set is good; a key that its issuer removed is refused by then."""
-EARLY = 0.8
-"""At this part of the age a set is fetched again while requests go on with it."""
 COOL_DOWN = 30.0
 """Seconds between a fetch and one that an unknown key id asks for, and after a fetch that failed."""
 RETRY = 5.0
 """The same while there is nothing to go on with."""
 LONGEST_AGE = 86_400.0
 """Seconds for which the last good set is used while its issuer does not answer."""
-LONGEST_WAIT = 3.0
-"""Seconds for which a request waits for a fetch without which it cannot go on."""
+MAX_WAIT_SECONDS = 3.0
+"""A request waits this long for a fetch."""
 
 ASYMMETRIC = tuple(name for name in ALGORITHMS if name not in MINIMUM_SECRET_BYTES)
 LARGEST_RSA_BITS = 8192
@@ -50,14 +47,13 @@ logger = logging.getLogger("django_jwtauth")
 
 
 class KeySet(NamedTuple):
-    """What was fetched, and when: a key removed after that moment may still be in it."""
+    """What was fetched."""
 
     by_kid: Mapping[str, Key]
-    document: bytes
-    as_of: Moment
+    document: bytes | None
 
 
-NOTHING_FETCHED = KeySet({}, b"", NEVER)
+NOTHING_FETCHED = KeySet({}, None)
 
 
 class FetchedRing:
@@ -67,17 +63,20 @@ class FetchedRing:
         self.iss = iss
         self.url = url
         self.algorithms = algorithms
-        self._held = NOTHING_FETCHED
-        self._tried_at = NEVER
-        self._failed = False
-        self._starting = threading.Lock()
-        self._done = threading.Event()
-        self._done.set()
+        self._reloader = Reloader(
+            f"The JWK Set of the issuer {iss!r}",
+            NOTHING_FETCHED,
+            lambda: Plan(self._fetch),
+            on_failure=self._log_failure,
+            max_wait=MAX_WAIT_SECONDS,
+            cooldown=COOL_DOWN,
+            first_cooldown=RETRY,
+        )
 
     @property
     def by_kid(self) -> Mapping[str, Key]:
         """The keys by their ids. Raises ``IssuerUnavailableError`` where they cannot be had."""
-        return self._current(Moment.now()).by_kid
+        return self._current(Moment.now())
 
     def find(self, kid: str) -> Key | None:
         """Return the key of this id, or None where the issuer has none.
@@ -85,61 +84,30 @@ class FetchedRing:
         An id that is not known has the set fetched again, at most once in ``COOL_DOWN``. Raises
         ``IssuerUnavailableError`` where it cannot be told whether there is one.
         """
-        now = Moment.now()
-        key = self._current(now).by_kid.get(kid)
+        arrived = Moment.now()
+        key = self._current(arrived).get(kid)
         if key is None:
-            self._fetch_unless_lately(now)
-            # Only the request that starts a fetch waits for it, or a flood of made-up ids would occupy every thread.
-            if self._tried_at is now:
-                self._done.wait(LONGEST_WAIT)
-            key = self._held.by_kid.get(kid)
-            if key is None and (self._failed or not self._done.is_set()):
+            is_known = self._reloader.renew(arrived, REFETCH_AGE, COOL_DOWN)
+            key = self._reloader.held.value.by_kid.get(kid)
+            if key is None and not is_known:
                 raise IssuerUnavailableError
         return key
 
-    def _current(self, now: Moment) -> KeySet:
-        """Return what a request that arrives now may use."""
-        age = now.since(self._held.as_of)
-        if age >= EARLY * REFETCH_AGE:
-            self._fetch_unless_lately(now)
-            # After a failure nobody waits: the issuer may be away for long, and the last good set is there.
-            if age >= REFETCH_AGE and not self._failed:
-                self._done.wait(LONGEST_WAIT)
-            if now.since(self._held.as_of) >= LONGEST_AGE:
-                raise IssuerUnavailableError
-        return self._held
-
-    def _fetch_unless_lately(self, now: Moment) -> None:
-        """Start a fetch unless one is under way or was begun a moment ago."""
-        with self._starting:
-            pause = RETRY if self._held is NOTHING_FETCHED else COOL_DOWN
-            if not self._done.is_set() or now.since(self._tried_at) < pause:
-                return
-            self._tried_at = now
-            self._done.clear()
+    def _current(self, arrived: Moment) -> Mapping[str, Key]:
+        """Return the keys that a request may use that arrived then."""
         try:
-            threading.Thread(target=self._fetch, name=f"JWK Set of {self.iss}", daemon=True).start()
-        except RuntimeError as error:  # no thread can be had
-            self._fail(error)
-            self._done.set()
+            return self._reloader.get(arrived, REFETCH_AGE, LONGEST_AGE).by_kid
+        except TooOldError:
+            raise IssuerUnavailableError from None
 
-    def _fetch(self) -> None:
-        begun = Moment.now()
-        try:
-            document = download(self.url)
-            if document == self._held.document:
-                # The same keys, so that what was verified with them stays remembered.
-                self._held = self._held._replace(as_of=begun)
-            else:
-                self._held = KeySet(read_jwk_set(document, self.algorithms, self.iss), document, begun)
-            self._failed = False
-        except Exception as error:  # whatever comes from outside, it ends here
-            self._fail(error)
-        finally:
-            self._done.set()
+    def _fetch(self, held: KeySet) -> KeySet:
+        document = download(self.url)
+        if document == held.document:
+            # The same keys, so that what was verified with them stays remembered.
+            return held
+        return KeySet(read_jwk_set(document, self.algorithms, self.iss), document)
 
-    def _fail(self, error: Exception) -> None:
-        self._failed = True
+    def _log_failure(self, error: Exception) -> None:
         # Nothing of what was sent is logged.
         reason = error if isinstance(error, DownloadError) else type(error).__name__
         logger.warning("The keys of the issuer %r could not be fetched: %s.", self.iss, reason)
@@ -213,5 +181,3 @@ def _forget(*, setting: str, **kwargs: Any) -> None:
 
 
 setting_changed.connect(_forget, dispatch_uid="django_jwtauth.fetched_ring")
-# A fetch under way, and a lock held by another thread, would never end in the child.
-os.register_at_fork(after_in_child=_rings.clear)

@@ -14,7 +14,7 @@ from django_jwtauth.keys import Key
 from tests import keys
 
 ISS = "https://other.example.com"
-THREADS = "JWK Set of "
+THREADS = "The JWK Set of "
 
 
 def jwk_set(*published: Key) -> bytes:

@@ -19,7 +19,6 @@ from django_jwtauth.errors import IssuerUnavailableError
 from django_jwtauth.fetched_ring import (
     ASYMMETRIC,
     COOL_DOWN,
-    EARLY,
     LONGEST_AGE,
     REFETCH_AGE,
     RETRY,
@@ -27,25 +26,13 @@ from django_jwtauth.fetched_ring import (
     fetched_ring,
     read_jwk_set,
 )
+from django_jwtauth.process.reloading import MAX_LOAD_SECONDS, REFRESH_AT
 from tests import keys
+from tests.clocks import Clocks
 from tests.publisher import ISS, finish_fetches, jwk_set, named, publisher
 
 OLD, NEW = named("ES256", "old"), named("ES256", "new", "another")
 FLOOD = 5000
-
-
-class Clocks:
-    """Both clocks, to be turned by hand."""
-
-    def __init__(self, monkeypatch):
-        # Whole seconds, so that sums of them are exact.
-        self.monotonic, self.wall = int(time.monotonic()), int(time.time())
-        monkeypatch.setattr("django_jwtauth.clock.time.monotonic", lambda: self.monotonic)
-        monkeypatch.setattr("django_jwtauth.clock.time.time", lambda: self.wall)
-
-    def pass_(self, seconds):
-        self.monotonic += seconds
-        self.wall += seconds
 
 
 @pytest.fixture
@@ -91,7 +78,7 @@ def ring(issuer):
 @pytest.fixture
 def _impatient(monkeypatch):
     """Requests wait, but not long."""
-    monkeypatch.setattr(module, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0.05)
 
 
 def is_same(key, other):
@@ -139,7 +126,7 @@ class TestFirst:
         assert is_same(ring.find("old"), OLD)
         assert issuer.fetches == 1
 
-    def test_where_it_fails_it_is_tried_again_after_a_pause_and_nobody_waits(self, ring, issuer, clocks):
+    def test_where_it_fails_it_is_tried_again_after_a_pause(self, ring, issuer, clocks):
         issuer.error = ConnectionRefusedError()
         assert unavailable(ring)
         finish_fetches()
@@ -148,16 +135,30 @@ class TestFirst:
             assert unavailable(ring)
             assert unavailable(ring, "made up")
         assert issuer.fetches == 1
-        issuer.error = None
-        issuer.free.clear()
-        clocks.pass_(0.5)
-        # Would fail by its time limit if it waited for the server that does not answer.
+
+    def test_the_first_request_after_its_recovery_is_answered(self, ring, issuer, clocks):
+        issuer.error = ConnectionRefusedError()
         assert unavailable(ring)
-        issuer.free.set()
-        finish_fetches()
+        issuer.error = None
+        clocks.pass_(RETRY)
         assert is_same(ring.find("old"), OLD)
         assert issuer.fetches == 2
 
+    @pytest.mark.usefixtures("_impatient")
+    def test_while_it_hangs_no_request_waits_longer_than_it_may(self, ring, issuer, clocks):
+        issuer.free.clear()
+        for _ in range(10):
+            assert unavailable(ring)
+        assert issuer.fetches == 1
+        clocks.pass_(MAX_LOAD_SECONDS + 1)
+        assert unavailable(ring)
+        assert issuer.fetches == 2
+
+    def test_an_empty_answer_is_no_set(self, ring, issuer):
+        issuer.document = b""
+        assert unavailable(ring)
+
+    @pytest.mark.usefixtures("_impatient")
     def test_a_thread_that_cannot_be_had_is_a_failure(self, ring, issuer, clocks, monkeypatch):
         def start(thread):
             raise RuntimeError("can't start new thread")
@@ -176,7 +177,7 @@ class TestFirst:
 class TestAge:
     def test_a_set_is_good_for_a_while(self, ring, issuer, clocks):
         key = ring.find("old")
-        clocks.pass_(EARLY * REFETCH_AGE - 1)
+        clocks.pass_(REFRESH_AT[0] * REFETCH_AGE - 1)
         assert ring.find("old") is ring.by_kid["old"] is key
         assert issuer.fetches == 1
 
@@ -184,7 +185,7 @@ class TestAge:
         key = ring.find("old")
         issuer.free.clear()
         issuer.publish(NEW)
-        clocks.pass_(EARLY * REFETCH_AGE)
+        clocks.pass_(REFRESH_AT[1] * REFETCH_AGE)
         for _ in range(10):
             assert ring.find("old") is ring.by_kid["old"] is key
         issuer.free.set()
@@ -196,7 +197,7 @@ class TestAge:
     def test_a_removed_key_is_refused_at_the_age_by_whichever_clock(self, ring, issuer, clocks, clock):
         ring.find("old")
         issuer.publish(NEW)
-        setattr(clocks, clock, getattr(clocks, clock) + REFETCH_AGE)
+        setattr(clocks, clock, getattr(clocks, clock) + REFETCH_AGE + 1)
         assert list(ring.by_kid) == ["new"]
         assert refused(ring, "old")
         assert issuer.fetches == 2
@@ -207,7 +208,7 @@ class TestAge:
         asking.start()
         while not issuer.fetches:
             time.sleep(0.001)
-        clocks.pass_(REFETCH_AGE)
+        clocks.pass_(REFETCH_AGE + 1)
         issuer.free.set()
         asking.join()
         issuer.publish(NEW)
@@ -217,17 +218,17 @@ class TestAge:
     def test_whoever_waited_in_vain_goes_on_with_the_last_set(self, ring, issuer, clocks):
         key = ring.find("old")
         issuer.free.clear()
-        clocks.pass_(REFETCH_AGE)
+        clocks.pass_(REFETCH_AGE + 1)
         assert ring.find("old") is key
 
+    @pytest.mark.usefixtures("_impatient")
     def test_an_issuer_that_is_down_is_asked_again_after_a_pause_and_its_last_set_is_used(self, ring, issuer, clocks):
         key = ring.find("old")
         issuer.error = TimeoutError()
-        clocks.pass_(REFETCH_AGE)
+        clocks.pass_(REFETCH_AGE + 1)
         assert ring.find("old") is key
         finish_fetches()
         assert issuer.fetches == 2
-        # From now on nobody waits: these would take until the end of the test.
         issuer.free.clear()
         clocks.pass_(COOL_DOWN)
         for _ in range(100):
@@ -242,7 +243,7 @@ class TestAge:
     def test_its_last_set_is_used_for_a_day_and_no_longer(self, ring, issuer, clocks):
         key = ring.find("old")
         issuer.error = TimeoutError()
-        clocks.pass_(LONGEST_AGE - 1)
+        clocks.pass_(LONGEST_AGE)
         assert ring.find("old") is key
         clocks.pass_(1)
         assert unavailable(ring)
@@ -259,17 +260,17 @@ class TestAge:
 
     def test_what_was_fetched_unchanged_keeps_its_keys(self, ring, issuer, clocks):
         key = ring.find("old")
-        clocks.pass_(REFETCH_AGE)
+        clocks.pass_(REFETCH_AGE + 1)
         assert ring.find("old") is key
         assert issuer.fetches == 2
-        clocks.pass_(EARLY * REFETCH_AGE - 1)
+        clocks.pass_(REFRESH_AT[0] * REFETCH_AGE - 1)
         assert ring.find("old") is key
         assert issuer.fetches == 2
 
     def test_an_empty_set_is_the_truth(self, ring, issuer, clocks):
         ring.find("old")
         issuer.publish()
-        clocks.pass_(REFETCH_AGE)
+        clocks.pass_(REFETCH_AGE + 1)
         assert ring.by_kid == {}
         assert refused(ring, "old")
 
@@ -320,7 +321,7 @@ class TestUnknownIds:
     def test_one_that_meets_the_fetch_by_age_is_not_called_invalid(self, ring, issuer, clocks):
         ring.find("old")
         issuer.publish(NEW)
-        clocks.pass_(EARLY * REFETCH_AGE)
+        clocks.pass_(REFRESH_AT[1] * REFETCH_AGE)
         assert is_same(ring.find("new"), NEW)
         assert issuer.fetches == 2
 
@@ -356,7 +357,7 @@ class TestLogs:
             {"keys": [OLD.public_jwk(), {"kid": "k" * 20, "kty": "oct", "k": "secret"}]}
         ).encode()
         ring.find("old")
-        clocks.pass_(REFETCH_AGE)
+        clocks.pass_(REFETCH_AGE + 1)
         ring.find("old")
         (record,) = caplog.records
         assert record.getMessage() == (

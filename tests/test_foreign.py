@@ -313,6 +313,10 @@ def expire(monkeypatch):
     """Let every set that was fetched be too old at once."""
     monkeypatch.setattr(fetched_ring, "REFETCH_AGE", 0)
     monkeypatch.setattr(fetched_ring, "COOL_DOWN", 0)
+    for ring in fetched_ring._rings.values():
+        reloader = ring._reloader
+        reloader.cooldown = 0
+        reloader.held = dataclasses.replace(reloader.held, due_monotonic=0.0)
 
 
 class TestFetched:

@@ -21,6 +21,7 @@ from django_jwtauth import download, fetched_ring, issuers, sessions
 from django_jwtauth.claims import Claims
 from django_jwtauth.conf import find_problems, get_config
 from django_jwtauth.keys import Key
+from django_jwtauth.process import reloading
 from tests import keys
 from tests.publisher import named
 from tests.readme import README, block, project
@@ -317,8 +318,8 @@ class TestPage:
         assert (names["user"](claims) is not None) == is_found
 
     def test_the_numbers_are_those_of_the_code(self):
-        assert (fetched_ring.REFETCH_AGE, fetched_ring.EARLY) == (5 * 60, 0.8)
-        assert (fetched_ring.COOL_DOWN, fetched_ring.RETRY, fetched_ring.LONGEST_WAIT) == (30, 5, 3)
+        assert (fetched_ring.REFETCH_AGE, reloading.REFRESH_AT) == (5 * 60, (0.7, 0.8))
+        assert (fetched_ring.COOL_DOWN, fetched_ring.RETRY, fetched_ring.MAX_WAIT_SECONDS) == (30, 5, 3)
         assert fetched_ring.LONGEST_AGE == 24 * 60 * 60
         assert (download.TIME_LIMIT, download.SIZE_LIMIT) == (5, 64 * 1024)
 
