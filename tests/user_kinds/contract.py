@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
 from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
@@ -41,6 +42,15 @@ def is_live(pair):
     except TokenError:
         return False
     return True
+
+
+def has_ended(pair):
+    """Whether the access token is refused; a refresh alone would find out as well that the user has changed."""
+    try:
+        sessions.verify(pair.access_token)
+    except RevokedTokenError:
+        return True
+    return False
 
 
 def test_the_system_checks_find_nothing():
@@ -107,17 +117,17 @@ def test_password_change_deactivation_and_deletion_end_sessions(user):
     assert is_live(first)
     user.set_password("new")
     user.save()
-    assert not is_live(first)
+    assert has_ended(first)
     second = sessions.start(user)
     user.is_active = False
     user.save()
-    assert not is_live(second)
+    assert has_ended(second)
     user.is_active = True
     user.save()
     third = sessions.start(user)
     pk = str(user.pk)
     user.delete()
-    assert not is_live(third)
+    assert has_ended(third)
     assert DenylistEntry.objects.filter(user_id=pk).count() == 3
 
 
@@ -150,15 +160,142 @@ def test_a_child_with_a_row_of_its_own_is_a_user_as_well(db):
     pair = sessions.start(Account.objects.get(pk=staff.pk))
     staff.set_password("new")
     staff.save()
-    assert not is_live(pair)
+    assert has_ended(pair)
     second = sessions.start(Account.objects.get())
     staff.delete(keep_parents=True)
     assert is_live(second)
     other = Staff.objects.create_user("bob@example.com", "x", desk="2")
     third = sessions.start(Account.objects.get(pk=other.pk))
     other.delete()
-    assert not is_live(third)
+    assert has_ended(third)
     assert DenylistEntry.objects.get(value=third.session.pk).reason == "deleted"
+
+
+@pytest.fixture
+def parent(user):
+    """Return the row of a concrete parent of the user model that is this user's, for every model that sees it."""
+    from tests.user_kinds.models import Account, AccountProxy, ChildUser, Party, PartyUser, Staff
+
+    kinds = {ChildUser: (Account, AccountProxy, Staff), PartyUser: (Party,)}
+    if get_user_model() not in kinds:
+        pytest.skip("only where the user model has a concrete parent")
+    if get_user_model() is ChildUser:
+        # Another child of the same parent.
+        staff = Staff(account_ptr_id=user.pk)
+        staff.save_base(raw=True)
+    key = user.party_id if get_user_model() is PartyUser else user.pk
+    return [model.objects.get(pk=key) for model in kinds[get_user_model()]]
+
+
+def test_what_is_saved_through_a_parent_of_the_user_model_ends_sessions(user, parent):
+    for row in parent:
+        if hasattr(row, "set_password"):
+            pair = sessions.start(user)
+            row.set_password("new")
+            row.save()
+            assert has_ended(pair)
+            user.refresh_from_db()
+    for row in parent:
+        for update_fields in (None, ["left_at" if hasattr(row, "left_at") else "is_active"]):
+            pair = sessions.start(user)
+            vars(row).update(left_at=timezone.now(), is_active=False)
+            row.save(update_fields=update_fields)
+            assert has_ended(pair)
+            assert Session.objects.get(pk=pair.session.pk).revoke_reason == "inactive"
+            vars(row).update(left_at=None, is_active=True)
+            row.save()
+            user.refresh_from_db()
+
+
+def test_what_is_saved_through_a_parent_that_changes_neither_ends_nothing(user, parent):
+    pair = sessions.start(user)
+    for row in parent:
+        row.save()
+        with statements() as executed:
+            row.save(update_fields=["email"] if hasattr(row, "email") else [])
+        assert all("jwtauth" not in sql for sql in executed)
+    assert is_live(pair)
+
+
+def test_a_row_of_a_parent_that_is_no_user_is_saved_as_any_other(user, parent):
+    pair = sessions.start(user)
+    model = type(parent[0])
+    other = model.objects.create(**({"email": "other@example.com"} if hasattr(parent[0], "email") else {}))
+    vars(other).update(left_at=timezone.now(), is_active=False, password=make_password("x", hasher="pbkdf2_sha256"))
+    other.save()
+    if hasattr(other, "check_password"):
+        assert other.check_password("x")
+    assert is_live(pair)
+
+
+def test_a_hash_upgrade_through_a_parent_ends_nothing(user, parent):
+    if not hasattr(parent[0], "check_password"):
+        pytest.skip("only where the parent holds the password")
+    type(parent[0]).objects.update(password=make_password("correct horse", hasher="pbkdf2_sha256"))
+    user.refresh_from_db()
+    pair = sessions.start(user)
+    parent[0].refresh_from_db()
+    assert parent[0].check_password("correct horse")
+    user.refresh_from_db()
+    assert user.password.startswith("md5$")
+    assert is_live(pair)
+
+
+def test_deleting_a_parent_ends_sessions(user, parent):
+    pair = sessions.start(user)
+    parent[0].delete()
+    with pytest.raises(RevokedTokenError):
+        sessions.verify(pair.access_token)
+    assert DenylistEntry.objects.get().reason == "deleted"
+
+
+def test_a_child_made_of_a_user_that_exists_ends_the_sessions_of_its_old_password(user):
+    from tests.user_kinds.models import Account, Staff
+
+    if not issubclass(get_user_model(), Account):
+        pytest.skip("only where there is a child or a sibling")
+    pair = sessions.start(user)
+    Staff(account_ptr_id=user.pk, email=NAME, password=make_password("new")).save()
+    user.refresh_from_db()
+    assert user.check_password("new")
+    assert has_ended(pair)
+
+
+@pytest.mark.django_db(databases=["default", "archive"])
+class TestCopies:
+    """Users who were copied to another database: what happens to them there happens to nobody here."""
+
+    @pytest.fixture
+    def copy(self, user):
+        copy = get_user_model().objects.get(pk=user.pk)
+        copy.save(using="archive", force_insert=True)
+        return copy
+
+    def test_to_change_one_ends_nothing(self, user, copy):
+        pair = sessions.start(user)
+        copy.set_password("new")
+        copy.is_active = False
+        copy.save(using="archive")
+        copy.save(using="archive", update_fields=["password"])
+        assert is_live(pair)
+
+    def test_to_upgrade_its_hash_ends_nothing(self, user, copy):
+        get_user_model().objects.using("archive").update(password=make_password("x", hasher="pbkdf2_sha256"))
+        pair = sessions.start(user)
+        copy = get_user_model().objects.using("archive").get()
+        assert copy.check_password("x")
+        stored = get_user_model().objects.using("archive").get()
+        assert stored.password.startswith("md5$")
+        assert stored.check_password("x")
+        assert get_user_model().objects.get().password == user.password
+        assert is_live(pair)
+
+    def test_to_delete_one_ends_nothing(self, user, copy):
+        pair = sessions.start(user)
+        copy.delete(using="archive")
+        assert is_live(pair)
+        get_user_model().objects.using("archive").all().delete()
+        assert is_live(pair)
 
 
 def test_on_sqlite_a_lock_begins_with_a_write(user):

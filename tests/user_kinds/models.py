@@ -67,6 +67,11 @@ class Account(Base):
     USERNAME_FIELD = "email"
 
 
+class AccountProxy(Account):
+    class Meta:
+        proxy = True
+
+
 class Staff(Account):
     """A child of the user model, with a row of its own."""
 
@@ -84,6 +89,32 @@ class LeavingUser(AbstractBaseUser):
 
     email = models.EmailField(unique=True)
     left_at = models.DateTimeField(null=True)
+
+    objects = Manager()
+
+    USERNAME_FIELD = "email"
+
+    @property
+    def is_active(self):
+        return self.left_at is None
+
+    @is_active.setter
+    def is_active(self, value):
+        self.left_at = None if value else timezone.now()
+
+
+class Party(models.Model):
+    """A person or an organisation, of whom some are users. It has left, or it has not."""
+
+    left_at = models.DateTimeField(null=True)
+
+
+class PartyUser(Party, AbstractBaseUser):
+    """A user model with a key of its own, whose activity is that of its parent."""
+
+    key = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    party = models.OneToOneField(Party, models.CASCADE, parent_link=True)
+    email = models.EmailField(unique=True)
 
     objects = Manager()
 

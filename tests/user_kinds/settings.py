@@ -8,6 +8,7 @@ AUTH_USER_MODEL = f"user_kinds.{os.environ['USER_KIND']}"
 DATABASES["default"]["TEST"] = {"NAME": f"test_{os.environ['USER_KIND'].lower()}"}
 if "sqlite" in DATABASES["default"]["ENGINE"]:
     DATABASES["default"] = {"ENGINE": DATABASES["default"]["ENGINE"], "NAME": ":memory:"}
+DATABASES["archive"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
 INSTALLED_APPS = [
     "tests.user_kinds",
     "django.contrib.contenttypes",
