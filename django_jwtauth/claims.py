@@ -13,6 +13,8 @@ REGISTERED = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", 
 class ReadOnlyDict(dict[str, Any]):
     """A JSON object that cannot be changed; unlike ``mappingproxy`` it can be pickled, copied and dumped."""
 
+    __slots__ = ()
+
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("Claims are read-only.")
 

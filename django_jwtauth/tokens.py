@@ -27,6 +27,8 @@ from .strict_json import check_nesting, read_object
 MAXIMUM_LENGTH = 8192
 MAXIMUM_HEADER_LENGTH = 1024
 """Characters of the first segment, which holds a few short members."""
+MAXIMUM_CONTAINERS = 256
+"""Arrays and objects in the claims. Each takes up to 70 times the memory of the characters that it is written in."""
 REMEMBERED_HEADERS = 64
 MAXIMUM_DATE = 10**15  # NaN, infinities and integers too large for a float are on the far side of it
 TYPE = "at+jwt"
@@ -122,7 +124,7 @@ class TokenCodec:
         header_segment, _, claims_segment = signing_input.partition(".")
         remembered = self._headers.get(header_segment)
         kind, algorithm, kid = header = remembered or _read_header(header_segment)
-        values = read_object(b64url_decode(claims_segment))
+        values = read_object(b64url_decode(claims_segment), MAXIMUM_CONTAINERS)
         issuer = values.get("iss")
         if not isinstance(issuer, str):
             raise InvalidTokenError("issuer")
@@ -212,7 +214,7 @@ def _read_header(segment: str) -> tuple[Any, Any, Any]:
 
 def _to_segment(value: Mapping[str, Any]) -> str:
     data = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
-    check_nesting(data)
+    check_nesting(data, MAXIMUM_CONTAINERS)
     return b64url_encode(data)
 
 

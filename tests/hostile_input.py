@@ -5,6 +5,7 @@ The figures in docs/fuzzing.md are its output. It takes about a minute, and star
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import statistics
@@ -19,6 +20,7 @@ from typing import Any
 from django_jwtauth import refresh_tokens
 from django_jwtauth.encoding import b64url_encode
 from django_jwtauth.errors import TokenError
+from django_jwtauth.issuers import TrustedIssuer
 from django_jwtauth.keys import Key
 from django_jwtauth.strict_json import read_object
 from django_jwtauth.tokens import MAXIMUM_LENGTH, TokenCodec
@@ -125,6 +127,38 @@ def distinct_kids(key: Key, count: int) -> Iterator[str]:
     return (f"{keys.segment(keys.header(key, kid=str(n)))}.{claims}.AAAA" for n in range(count))
 
 
+LARGE: dict[str, Callable[[int], Any]] = {
+    "objects": lambda n: [{"": 0}] * n,
+    "255 objects, then numbers": lambda n: [[{"": 0}] * min(n, 250), [300] * max(n - 250, 0)],
+    "arrays": lambda n: [[0]] * n,
+    "numbers": lambda n: [300] * n,
+    "members": lambda n: {str(number): 0 for number in range(n)},
+    "texts": lambda n: ["\U0001f600"] * n,
+}
+"""Claims that take much more memory than the text they are written in."""
+
+
+def large_tokens(kind: str, count: int, cache_size: int) -> tuple[TokenCodec, Iterator[str]]:
+    """Return a codec that trusts another issuer, and well signed tokens of that issuer of nearly 8 kB."""
+    key = keys.key("HS256")
+    entry = keys.entry("HS256", KID=key.kid)
+    trusted = TrustedIssuer(iss=keys.ISSUER, keys=[entry], audience=keys.AUDIENCE)
+
+    def compact(size: int, number: int = 0) -> str:
+        content = json.dumps(keys.claims(sub=f"{number:06}", x=LARGE[kind](size)), separators=(",", ":"))
+        return keys.compact(key, keys.header(key), content)
+
+    size = next(size for size in range(6000, 0, -25) if len(compact(size)) <= MAXIMUM_LENGTH)
+    return TokenCodec({}, cache_size, {keys.ISSUER: trusted}), (compact(size, number) for number in range(count))
+
+
+def measure_cache() -> None:
+    for kind in LARGE:
+        codec, texts = large_tokens(kind, 4096, cache_size=4096)
+        kept, _ = kept_after(codec, texts)
+        print(f"a full cache of a trusted issuer's tokens, {kind}: {kept / 1024:.0f} MB kept")
+
+
 def measure_memory() -> None:
     key = keys.key("HS256")
     codec = keys.codec(key, cache_size=4096)
@@ -205,4 +239,5 @@ def measure_server() -> None:
 if __name__ == "__main__":
     measure_tokens()
     measure_memory()
+    measure_cache()
     measure_server()

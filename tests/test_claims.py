@@ -49,6 +49,11 @@ def test_an_attribute_cannot_be_invented():
         make().user_id  # noqa: B018
 
 
+def test_claims_take_no_memory_for_attributes_of_their_own():
+    for value in (make(), ReadOnlyDict()):
+        assert not hasattr(value, "__dict__")
+
+
 def test_the_default_of_extra_is_read_only():
     with pytest.raises(TypeError, match="read-only"):
         make().extra["role"] = "admin"

@@ -16,7 +16,7 @@ from rest_framework.test import APIRequestFactory
 from django_jwtauth import refresh_tokens
 from django_jwtauth.views import LONGEST_BODY
 from tests import keys
-from tests.hostile_input import cost, distinct_kids, hostile_tokens, kept_after, refused
+from tests.hostile_input import LARGE, cost, distinct_kids, hostile_tokens, kept_after, large_tokens, refused
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "ES256"])
@@ -137,3 +137,10 @@ class TestBodies:
         status, took = fastest(path, full(part.removesuffix(b"\r\n"), b"a", b"\r\n--x--\r\n"), MULTIPART)
         assert status == HTTPStatus.BAD_REQUEST
         assert took < 0.05
+
+
+@pytest.mark.parametrize("kind", sorted(LARGE))
+def test_large_claims_of_a_trusted_issuer_do_not_fill_the_memory(kind: str) -> None:
+    codec, texts = large_tokens(kind, 40, cache_size=24)
+    kept, _ = kept_after(codec, texts)
+    assert kept < 24 * 30

@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
 from django_jwtauth import sessions, tokens
-from django_jwtauth.cache import TokenCache
+from django_jwtauth.cache import MEAN_LENGTH, TokenCache
 from django_jwtauth.claims import Claims
 from django_jwtauth.encoding import b64url_decode, b64url_encode, encode_id, new_id
 from django_jwtauth.errors import ExpiredTokenError, InvalidTokenError, TokenError
@@ -121,6 +121,13 @@ class TestEncode:
             else:
                 with pytest.raises(ValueError, match="nested deeper than 128"):
                     codec.encode(keys.claims(deep=deep))
+
+    def test_256_arrays_and_objects_are_read_and_written_and_no_more(self, codec, key):
+        fits, too_many = ([[]] * 254, [[]] * 255)
+        assert len(codec.decode(codec.encode(keys.claims(x=fits))).extra["x"]) == 254
+        with pytest.raises(ValueError, match="over 256 arrays and objects"):
+            codec.encode(keys.claims(x=too_many))
+        assert refuses(codec, keys.compact(key, keys.header(key), keys.claims(x=too_many)))
 
     def test_no_token_is_written_whose_header_is_too_long_to_be_read(self):
         lengths = []
@@ -691,6 +698,24 @@ class TestTokenCache:
         for number in range(100):
             cache.put(str(number), number)
             assert all(cache.get(str(recent)) == recent for recent in range(max(0, number - 4), number + 1))
+
+    @pytest.mark.parametrize("length", [1, 1023, 1024, 1025, 3000, 8192, 20_000])
+    def test_long_tokens_are_fewer(self, length):
+        cache = TokenCache(10)
+        most = 10 * MEAN_LENGTH + 2 * length
+        for number in range(100):
+            cache.put(str(number).rjust(length), number)
+            assert len(cache) * length <= most
+            assert cache.get(str(number).rjust(length)) == number
+        assert len(cache) >= min(5, 5 * MEAN_LENGTH // length)
+
+    def test_long_tokens_leave_room_for_short_ones(self):
+        cache = TokenCache(10)
+        for number in range(20):
+            cache.put(f"{number:020000}", number)
+        for number in range(5):
+            cache.put(str(number), number)
+        assert all(cache.get(str(number)) == number for number in range(5))
 
     def test_what_is_used_stays(self):
         cache = TokenCache(10)
