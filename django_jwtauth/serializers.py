@@ -33,21 +33,24 @@ class TokenField(TextField):
 class TokenObtainSerializer(serializers.Serializer[Any]):
     """Credentials, under the user model's own field name."""
 
+    username_field: str | None = None
+    """The field that names the account, and by which failed logins are counted. None: ``USERNAME_FIELD``."""
+
     password = TextField(max_length=4096, trim_whitespace=False, write_only=True, style={"input_type": "password"})
 
     def get_fields(self) -> dict[str, Any]:
         """Put the user name before the password."""
-        name = get_user_model().USERNAME_FIELD
+        name = self.username_field or get_user_model().USERNAME_FIELD
         return {name: TextField(max_length=NAME_LENGTH, write_only=True), **super().get_fields()}
 
     def validate(self, attrs: Any) -> Any:
         """Check that the name is one that the model could hold, such as a number where names are numbers."""
-        model = get_user_model()
+        name = get_user_model().USERNAME_FIELD
         try:
-            field: Any = model._meta.get_field(model.USERNAME_FIELD)
-            field.to_python(attrs[model.USERNAME_FIELD])
+            field: Any = get_user_model()._meta.get_field(name)
+            field.to_python(attrs.get(name))
         except ValidationError as error:
-            raise serializers.ValidationError({model.USERNAME_FIELD: error.messages}) from error
+            raise serializers.ValidationError({name: error.messages}) from error
         return attrs
 
 

@@ -2,11 +2,14 @@
 
 import hashlib
 import ipaddress
-import unicodedata
 from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+from django.views.decorators.debug import sensitive_variables
+from rest_framework.exceptions import ValidationError
+from rest_framework.fields import SkipField
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
@@ -14,7 +17,7 @@ from rest_framework.throttling import SimpleRateThrottle
 from . import client, refresh_tokens, sessions
 from .encoding import encode_id
 from .errors import InvalidTokenError
-from .users import NAME_LENGTH, stored_name
+from .users import NAME_LENGTH, account_key
 
 ACCOUNT = "_jwtauth_account"
 """Where a request keeps the account that it wants to log into."""
@@ -112,7 +115,7 @@ class LoginAccountThrottle(OutcomeThrottle):
 
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
         """Return the account."""
-        return (_account(request),)
+        return (_account(request, view),)
 
 
 class LoginThrottle(LoginAccountThrottle):
@@ -124,7 +127,7 @@ class LoginThrottle(LoginAccountThrottle):
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
         """Return account and address."""
         network = _network(request)
-        return None if network is None else (_account(request), network)
+        return None if network is None else (_account(request, view), network)
 
 
 class FailedRefreshThrottle(OutcomeThrottle):
@@ -165,21 +168,54 @@ def _is_genuine(view: Any) -> bool:
         return False
 
 
-def _account(request: Request) -> str:
+def _account(request: Request, view: Any) -> str:
     """Return the account, once for each request: the same for every spelling by which it can be logged into."""
     known = vars(request)
     if ACCOUNT not in known:
-        known[ACCOUNT] = _read_account(request)
+        known[ACCOUNT] = _read_account(request, view)
     account: str = known[ACCOUNT]
     return account
 
 
-def _read_account(request: Request) -> str:
-    value = request.data.get(get_user_model().USERNAME_FIELD) if hasattr(request.data, "get") else None
+@sensitive_variables()
+def _read_account(request: Request, view: Any) -> str:
+    """Return the account that a login names in the field by which the view's serializer knows it.
+
+    Raises ``ValidationError`` where the body names none, ``ImproperlyConfigured`` where the serializer asks for none:
+    all these logins would be counted as one account.
+    """
+    serializer = view.get_serializer(data=request.data)
+    field_name = _username_field(serializer)
+    field = serializer.fields[field_name]
+    try:
+        # Not all of the body: to validate the password may be to try it.
+        name = str(field.run_validation(field.get_value(request.data)) or "")
+    except SkipField:
+        name = ""
+    except (ValidationError, AttributeError):  # the latter where the body is no object
+        serializer.is_valid(raise_exception=True)
+        raise
+    if not name:
+        raise ImproperlyConfigured(
+            f"{type(serializer).__name__} accepts a login without {field_name!r}, by which failures are counted. "
+            "Require that field, or name another one in username_field."
+        )
     # Cut before it is normalized, which takes time that grows with the square of the length.
-    name = value.strip()[:NAME_LENGTH] if isinstance(value, str) else ""
-    # To capitals first: what compares without case may take a dotless i for an i, and they have one capital.
-    return unicodedata.normalize("NFKC", stored_name(name) if name else name).strip().upper().casefold()
+    return account_key(name[:NAME_LENGTH], field_name)
+
+
+def _username_field(serializer: Any) -> str:
+    """Return the name of the field that names the account."""
+    fields = [name for name, field in serializer.fields.items() if not field.read_only]
+    named = getattr(serializer, "username_field", None) or get_user_model().USERNAME_FIELD
+    candidates = [named] if named in fields else [name for name in fields if name != "password"]
+    if len(candidates) != 1:
+        raise ImproperlyConfigured(
+            f"{type(serializer).__name__} has no field {named!r}, by which failed logins are counted. "
+            'Write the name of another one into its class, such as username_field = "email".'
+        )
+    name: str = candidates[0]
+    return name
 
 
 def _network(request: Request) -> str | None:

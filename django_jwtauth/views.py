@@ -181,6 +181,10 @@ class TokenView(AuthView):
             raise UnsupportedMediaType(request.content_type)
         super().initial(request, *args, **kwargs)
 
+    def get_authenticate_header(self, request: Request) -> str:
+        """Return the challenge, without which an ``AuthenticationFailed`` of a project's own would be a 403."""
+        return self.challenge
+
     @sensitive_variables()
     def validated(self, request: Request) -> dict[str, Any]:
         """Return the body's fields, or answer 400."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 from http import HTTPStatus
+from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.models import CharField
 from django.db.models.lookups import Exact
 from django.utils import timezone
 
-from django_jwtauth import sessions
+from django_jwtauth import sessions, users
 from django_jwtauth.errors import ReusedTokenError
 from django_jwtauth.models import Session
 
@@ -47,6 +49,51 @@ class TestTimeZone:
         Session.objects.update(refreshed_at=timezone.now() - timedelta(seconds=11))
         with pytest.raises(ReusedTokenError):
             sessions.refresh(pair.refresh_token)
+
+
+class TestAccountKey:
+    @pytest.fixture(params=["utf8mb4_general_ci", "utf8mb4_uca1400_ai_ci", "utf8mb4_bin", "latin1_swedish_ci"])
+    def equal(self, request, db, monkeypatch):
+        """Return a function: whether a column of this collation takes two names for one, and whether we do."""
+        field = get_user_model()._meta.get_field("username")
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE TEMPORARY TABLE names (name varchar(150) COLLATE {request.param})")
+            monkeypatch.setattr(field, "column", "name")
+            monkeypatch.setattr(field, "model", SimpleNamespace(_meta=SimpleNamespace(db_table="names")))
+
+            def compare(one, other):
+                cursor.execute("DELETE FROM names")
+                cursor.execute("INSERT INTO names VALUES (%s)", [one])
+                cursor.execute("SELECT COUNT(*) FROM names WHERE name = %s", [other])
+                (found,) = cursor.fetchone()
+                return bool(found), users.account_key(one, "username") == users.account_key(other, "username")
+
+            yield compare
+            cursor.execute("DROP TEMPORARY TABLE names")
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("alice", "\u00e0lice"),
+            ("alice", "alice  "),
+            ("alice", "al\u00adice"),
+            ("alice", "alice \u00ad"),
+            ("stra\u00dfe", "strase"),
+            ("stra\u00dfe", "STRASSE"),
+            ("\u00f8", "o"),
+            ("\u00e6", "ae"),
+        ],
+    )
+    def test_names_that_are_equal_in_the_column_have_one_key(self, equal, one, other):
+        same, counted_as_one = equal(one, other)
+        assert counted_as_one or not same
+
+    @pytest.mark.parametrize("other", ["bob", "alic", "ali ce"])
+    def test_names_that_are_not_have_not(self, equal, other):
+        assert equal("alice", other) == (False, False)
+
+    def test_a_name_that_the_column_cannot_hold_has_a_key(self, equal):
+        assert users.account_key("\U0001f600", "username")
 
 
 class TestCharacters:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import pickle
-import re
 from types import SimpleNamespace
 
 import pytest
@@ -164,65 +163,70 @@ class TestRefused:
             users.load_user(claims(sub))
 
 
-class TestStoredName:
-    @pytest.fixture
-    def _collation(self, monkeypatch):
-        """As if the column of the names compared them without case."""
-        monkeypatch.setattr(get_user_model()._meta.get_field("username"), "db_collation", "any")
-
-        def compare_without_case(execute, sql, *arguments):
-            return execute(re.sub(r"(\S+username\S) = %s", r"UPPER(\1) = UPPER(%s)", sql), *arguments)
-
-        with connection.execute_wrapper(compare_without_case):
-            yield
-
-    def test_a_database_that_takes_one_spelling_only_is_not_asked(self, user):
+class TestAccountKey:
+    def test_no_row_is_read_but_for_the_way_in_which_mariadb_compares(self, user):
         with statements() as executed:
-            assert users.stored_name("Alice") == ("alice" if connection.vendor == "mysql" else "Alice")
-        assert len(executed) == (connection.vendor == "mysql")
+            users.account_key("alice", "username")
+        assert ["WEIGHT_STRING" in sql for sql in executed] == [True] * (connection.vendor == "mysql")
+
+    @pytest.mark.parametrize("name", ["alice", "\u00e0lice", "nobody"])
+    @pytest.mark.parametrize("collation", [None, "any"])
+    def test_it_is_the_same_whether_there_is_such_a_user_or_not(self, db, monkeypatch, name, collation):
+        model = get_user_model()
+        monkeypatch.setattr(model._meta.get_field("username"), "db_collation", collation)
+        before = users.account_key(name, "username")
+        model.objects.create(username="alice")
+        assert users.account_key(name, "username") == before
+
+    @pytest.mark.parametrize("other", ["ALICE", " alice ", "\uff41\uff4c\uff49\uff43\uff45", "al\u0131ce"])
+    def test_spellings_that_differ_by_case_or_width_have_one_key(self, db, other):
+        assert users.account_key(other, "username") == users.account_key("alice", "username")
+
+    @pytest.mark.parametrize("other", ["bob", "alic", "alicea", "ali ce", "\u0430lice"])
+    def test_another_name_has_another_key(self, db, other):
+        assert users.account_key(other, "username") != users.account_key("alice", "username")
 
     @pytest.mark.parametrize(
-        ("model", "field", "typed", "stored"),
+        "other", ["\u00e0lice", "\u00c5LICE", "a\u0300lice", "al\u200bice", "al-ice", "ali ce", "a\u0142ice", "alice\0"]
+    )
+    def test_a_column_with_a_collation_of_its_own_may_compare_letters_only(self, db, monkeypatch, other):
+        monkeypatch.setattr(users, "connections", {"default": SimpleNamespace(vendor="postgresql")})
+        monkeypatch.setattr(get_user_model()._meta.get_field("username"), "db_collation", "any")
+        assert users.account_key(other, "username") == users.account_key("alice", "username")
+        assert users.account_key("\u0436" + other, "username") != users.account_key("alice", "username")
+
+    def test_names_without_a_letter_are_told_apart_there_too(self, monkeypatch):
+        monkeypatch.setattr(users, "connections", {"default": SimpleNamespace(vendor="postgresql")})
+        monkeypatch.setattr(get_user_model()._meta.get_field("username"), "db_collation", "any")
+        assert users.account_key("++", "username") != users.account_key("--", "username")
+
+    @pytest.mark.parametrize(
+        ("model", "field", "typed", "written"),
         [
             (User, "id", "007", "7"),
             (User, "id", "x", "x"),
             (Session, "id", "{F81D4FAE7DEC41D0A76500A0C91E6BF6}", "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"),
+            (User, "no_field", "X", "x"),
         ],
     )
-    def test_a_value_that_is_no_text_has_one_spelling(self, db, monkeypatch, model, field, typed, stored):
+    def test_a_value_that_is_no_text_has_one_key(self, db, monkeypatch, model, field, typed, written):
         monkeypatch.setattr(users, "get_user_model", lambda: model)
-        monkeypatch.setattr(model, "USERNAME_FIELD", field, raising=False)
-        assert users.stored_name(typed).replace("-", "") == stored.replace("-", "")
+        assert users.account_key(typed, field).replace("-", "") == written.replace("-", "")
 
     @pytest.mark.parametrize("method", ["to_python", "get_prep_value", "get_db_prep_value"])
     def test_so_has_a_text_that_its_field_changes(self, db, monkeypatch, method):
+        key = users.account_key("alice", "username")
         field = get_user_model()._meta.get_field("username")
         monkeypatch.setattr(field, method, lambda value, *rest, **more: value.replace(".", ""))
-        assert users.stored_name("a.l.ice") == "alice"
+        assert users.account_key("a.l.ice", "username") == key
 
     @pytest.mark.parametrize("written", ["xy", "yx"])
     @pytest.mark.parametrize("method", ["get_prep_value", "get_db_prep_value"])
     def test_one_that_is_written_differently_each_time_is_left_as_it_is(self, db, monkeypatch, method, written):
-        texts = itertools.cycle(written)
+        key, texts = users.account_key("alice", "username"), itertools.cycle(written)
         field = get_user_model()._meta.get_field("username")
         monkeypatch.setattr(field, method, lambda value, *rest, **more: next(texts))
-        assert users.stored_name("alice") == "alice"
-
-    @pytest.mark.usefixtures("_collation")
-    def test_where_the_column_takes_several_it_is_that_of_the_row(self, user, other_user):
-        assert users.stored_name("BOB") == "bob"
-        assert users.stored_name("Nobody") == "Nobody"
-
-    @pytest.mark.usefixtures("_collation")
-    @pytest.mark.parametrize("error", [DataError(), OperationalError(1267, "Illegal mix of collations")])
-    def test_a_name_that_no_row_can_have_is_left_as_it_is(self, user, error):
-        with failing("SELECT", error):
-            assert users.stored_name("ALICE") == "ALICE"
-
-    @pytest.mark.usefixtures("_collation")
-    def test_a_database_that_fails_is_not_taken_for_nobody(self, user):
-        with failing("SELECT", OperationalError(2006, "gone away")), pytest.raises(OperationalError):
-            users.stored_name("alice")
+        assert users.account_key("alice", "username") == key
 
 
 @pytest.mark.parametrize(
@@ -233,6 +237,7 @@ class TestStoredName:
         (ValidationError("no UUID"), True),
         (DataError(), True),
         (OperationalError(1267, "Illegal mix of collations"), True),
+        (OperationalError(1270, "Illegal mix of collations"), True),
         (OperationalError(2006, "gone away"), False),
         (OperationalError(), False),
         (DatabaseError(1267), False),
