@@ -138,10 +138,20 @@ def _read_here(alias: str, before: Snapshot) -> Snapshot:
 
 
 def _read_apart(alias: str, before: Snapshot) -> Snapshot:
+    connections[alias] = _unpooled(alias)
     try:
         return _read(alias, before)
     finally:
         connections[alias].close()
+
+
+def _unpooled(alias: str) -> Any:
+    """Return a new connection outside of Django's pool, where requests would delay a load for as long as they queue."""
+    connection = connections.create_connection(alias)
+    settings = connection.settings_dict
+    options = {name: value for name, value in settings["OPTIONS"].items() if name != "pool"}
+    connection.settings_dict = {**settings, "OPTIONS": options}
+    return connection
 
 
 def _read(alias: str, before: Snapshot) -> Snapshot:

@@ -622,6 +622,12 @@ class TestConnection:
         assert closed
         assert threading.current_thread() not in closed
 
+    def test_it_is_apart_from_the_pool_of_requests(self, monkeypatch):
+        pooled = {**connections.settings["default"], "OPTIONS": {"pool": True, "timeout": 20}}
+        monkeypatch.setitem(connections.settings, "default", pooled)
+        assert module._unpooled("default").settings_dict == {**pooled, "OPTIONS": {"timeout": 20}}
+        assert pooled["OPTIONS"]["pool"] is True
+
     def test_where_no_thread_can_be_started_a_load_has_failed(self, loads, monkeypatch):
         def refuse(thread):
             assert thread.daemon, "a load that hangs would keep the process from ending"

@@ -335,6 +335,36 @@ def test_a_load_that_hangs_holds_others_up_no_longer_than_it_may(shared: Process
     ]
 
 
+def check_while_the_pool_is_exhausted(meet: Meet) -> list[str]:
+    """Check in a transaction of a request, while other requests hold all other connections of Django's pool."""
+    login, revoked = start(), start()
+    revoke(revoked)
+    connections.close_all()
+    connections.settings["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 2, "timeout": LONG}
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            connection.ensure_connection()
+            held.set()
+            assert go_on.wait(LONG)
+
+    with in_thread(hold), transaction.atomic():
+        assert held.wait(LONG)
+        DenylistEntry.objects.exists()
+        try:
+            return [check(login), check(revoked)]
+        finally:
+            go_on.set()
+
+
+def test_a_pool_that_requests_keep_busy_does_not_delay_a_load() -> None:
+    pytest.importorskip("psycopg_pool")
+    with postgres_database() as url, processes(url) as running:
+        running.call(migrate)
+        assert running.call(check_while_the_pool_is_exhausted) == [ACCEPTED, REVOKED]
+
+
 def hold_an_entry(meet: Meet, sid: str) -> None:
     with transaction.atomic():
         DenylistEntry.objects.select_for_update().get(value=decode_id(sid))
