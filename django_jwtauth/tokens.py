@@ -35,6 +35,8 @@ TYPE = "at+jwt"
 
 NO_KEYS = KeyRing(())
 
+# Of ASCII only these become - or _ in base64url, in every third place. In JSON they occur in strings alone.
+_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in ">?~\x7f"}
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
@@ -213,9 +215,18 @@ def _read_header(segment: str) -> tuple[Any, Any, Any]:
 
 
 def _to_segment(value: Mapping[str, Any]) -> str:
-    data = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
-    check_nesting(data, MAXIMUM_CONTAINERS)
-    return b64url_encode(data)
+    """Return base64url of ASCII JSON, and of such that has neither ``-`` nor ``_``: ``atob`` in a browser reads it.
+
+    Raises ``ValueError`` for what is not JSON, lone surrogates included, and for what ``check_nesting`` refuses.
+    """
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    if "\\ud" in text:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # refuses a surrogate without its pair
+    check_nesting(text.encode("ascii"), MAXIMUM_CONTAINERS)
+    segment = b64url_encode(text.encode("ascii"))
+    if "-" in segment or "_" in segment:
+        segment = b64url_encode(text.translate(_ESCAPES).encode("ascii"))
+    return segment
 
 
 def _read_claims(values: dict[str, Any]) -> Claims:
