@@ -180,46 +180,35 @@ def prune(plain: bool) -> dict[str, float]:
 
 
 def deny(count: int) -> None:
-    """Store so many live entries in the denylist, as many of them settled as in a list that grows and shrinks evenly.
-
-    An entry is on the list for 70 minutes, and not settled for the first four of them.
-    """
+    """Store so many live entries in the denylist."""
     model, expires = apps.get_model("jwtauth.DenylistEntry"), timezone.now() + timedelta(hours=10)
     for start in range(0, count, CHUNK):
-        numbers = range(start, min(start + CHUNK, count))
-        entries = [model(value=uuid4(), expires_at=expires, settled=number % 70 > 3) for number in numbers]
+        entries = [model(value=uuid4(), expires_at=expires) for _ in range(min(CHUNK, count - start))]
         model._default_manager.bulk_create(entries, 1000)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
 
 
 def load_denylist(times: int) -> dict[str, Any]:
-    """Read the denylist, whole and what is new, as a process does that holds the one before; return time and memory."""
-    read, nothing, before = PRODUCT.load("listing.read"), PRODUCT.load("listing.NOTHING_READ"), _peak()
+    """Read the denylist as a process does; return time and memory."""
+    read, before = partial(PRODUCT.load("listing.read"), "default"), _peak()
 
-    def whole() -> Any:
-        return read("default", nothing)
-
-    def whole_in_thread() -> None:
-        whole()
+    def read_in_thread() -> None:
+        read()
         connections.close_all()
 
-    whole()
+    held = read()
     peak = _peak() - before
-    pauses = [_longest_pause(whole_in_thread) for _ in range(times)]
-    # One just read: after a minute all of it would be read again.
-    held = whole()
+    pauses = [_longest_pause(read_in_thread) for _ in range(times)]
     timed = {
-        "new": [_seconds(partial(read, "default", held)) for _ in range(times)],
-        "whole": [_seconds(whole) for _ in range(times)],
-        "whole_cpu": [_seconds(whole, time.thread_time) for _ in range(times)],
-        "new_cpu": [_seconds(partial(read, "default", held), time.thread_time) for _ in range(times)],
+        "seconds": [_seconds(read) for _ in range(times)],
+        "cpu": [_seconds(read, time.thread_time) for _ in range(times)],
         "collection": [_seconds(gc.collect) for _ in range(times)],
     }
     tracemalloc.start()
-    held = whole()
+    held = read()
     traced, _ = tracemalloc.get_traced_memory()
-    ensure(len(held.denied) > 0, "nothing was read")
+    ensure(len(held) > 0, "nothing was read")
     tracemalloc.stop()
     return {"peak": peak, "pauses": pauses, "bytes": traced, **timed}
 
@@ -231,7 +220,7 @@ def drive(work: str, seconds: float, share: int, of: int) -> dict[str, float]:
     """
     users = get_user_model()._default_manager.order_by("pk")[share::of][:50]
     mine = deque((user, PRODUCT.issue(user)) for user in users)
-    read, listing = PRODUCT.load("listing.read"), PRODUCT.load("listing.NOTHING_READ")
+    read = PRODUCT.load("listing.read")
 
     def log_in() -> None:
         mine.append((mine[0][0], PRODUCT.issue(mine.popleft()[0])))
@@ -240,7 +229,7 @@ def drive(work: str, seconds: float, share: int, of: int) -> dict[str, float]:
         user, tokens = mine.popleft()
         mine.append((user, PRODUCT.refresh(tokens.refresh)))
 
-    act = {"log in": log_in, "refresh": refresh, "read the denylist": partial(read, "default", listing)}[work]
+    act = {"log in": log_in, "refresh": refresh, "read the denylist": partial(read, "default")}[work]
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         server = Path(f"/proc/{cursor.fetchone()[0]}/stat")
@@ -265,11 +254,10 @@ def explain() -> list[str]:
         statements.append((sql, parameters))
         return execute(sql, parameters, *others)
 
-    read, nothing = PRODUCT.load("listing.read"), PRODUCT.load("listing.NOTHING_READ")
-    before = nothing._replace(denied=range(PRODUCT.load("listing.LONG")))
+    read = PRODUCT.load("listing.read")
     with connection.execute_wrapper(record):
         PRODUCT.refresh(holders[0][1].refresh)
-        read("default", before)
+        read("default")
         next(PRODUCT.load("pruning.prune")(), 0)
     plans = []
     for sql, parameters in statements:

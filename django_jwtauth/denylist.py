@@ -22,7 +22,6 @@ from .clock import Moment
 from .conf import get_config
 from .encoding import encode_id
 from .errors import DenylistUnavailableError, RevokedTokenError
-from .listing import NOTHING_READ, Listing
 from .models import BATCH, DenylistEntry, DenylistQuerySet, SessionQuerySet, chunks, write_alias
 from .process.reloading import Held, Plan, Reloader, TooOldError
 
@@ -41,10 +40,9 @@ class Snapshot:
     denied: Set[str]
     own: Mapping[str, Moment]
     """Denied by this process, and when; kept until a load that began later holds them too."""
-    listing: Listing
 
 
-NOTHING_LOADED = Snapshot(frozenset(), {}, NOTHING_READ)
+NOTHING_LOADED = Snapshot(frozenset(), {})
 
 
 class Denylist:
@@ -134,13 +132,13 @@ def _is_in_test_case(connection: Any) -> bool:
 def _read_here(alias: str, before: Snapshot) -> Snapshot:
     # A failed statement would otherwise end the transaction that the request runs in.
     with transaction.atomic(using=alias):
-        return _read(alias, before)
+        return _read(alias)
 
 
 def _read_apart(alias: str, before: Snapshot) -> Snapshot:
     connections[alias] = _unpooled(alias)
     try:
-        return _read(alias, before)
+        return _read(alias)
     finally:
         connections[alias].close()
 
@@ -154,9 +152,8 @@ def _unpooled(alias: str) -> Any:
     return connection
 
 
-def _read(alias: str, before: Snapshot) -> Snapshot:
-    found = listing.read(alias, before.listing)
-    return Snapshot(found.denied, {}, found)
+def _read(alias: str) -> Snapshot:
+    return Snapshot(listing.read(alias), {})
 
 
 denylist = Denylist()
@@ -198,8 +195,9 @@ def _enforce(ids: Sequence[str]) -> None:
 
 
 def allow(entries: DenylistQuerySet) -> int:
-    """Delete entries and return how many there were. Every process, this one too, follows when it reads them next:
-    within ``DENYLIST_INTERVAL``, or a minute where the list is long.
+    """Delete entries and return how many there were.
+
+    Every process, this one too, follows within ``DENYLIST_INTERVAL``.
     """
     return entries.using(write_alias()).delete()[0]
 

@@ -1,20 +1,20 @@
 """The two tables: sessions, and the denylist of what could still be accepted but must not be."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connections, models, router, transaction
+from django.db import connections, models, router
 from django.db.models.constants import OnConflict
-from django.db.models.functions import Cast, Now
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .conf import get_config
-from .encoding import encode_id, encode_ids, new_id
+from .encoding import encode_id, new_id
 
 T = TypeVar("T")
 
@@ -180,15 +180,6 @@ class DenylistQuerySet(models.QuerySet["DenylistEntry"]):
         """Those that can hit nothing any more."""
         return self.filter(expires_at__lt=timezone.now() - skew_margin())
 
-    def ids(self) -> set[str]:
-        """Read the denied ids as tokens name them. Nothing is made of a row but text: there may be a million."""
-        uuids = list(self.annotate(uuid=Cast("value", models.CharField())).values_list("uuid", flat=True))
-        ids: set[str] = set()
-        # By and by, so that no other thread waits for long.
-        for start in range(0, len(uuids), 10 * BATCH):
-            ids.update(encode_ids(uuids[start : start + 10 * BATCH]))
-        return ids
-
     def add_sessions(self, sessions: SessionQuerySet, reason: str, user_id: str) -> int:
         """Deny sessions of one user by one ``INSERT … SELECT``. Returns how many were not denied before."""
         operations = connections[self.db].ops
@@ -199,7 +190,6 @@ class DenylistQuerySet(models.QuerySet["DenylistEntry"]):
             "denied_at": models.Value(timezone.now(), models.DateTimeField()),
             "reason": models.Value(reason, models.CharField()),
             "user_id": models.Value(user_id, models.CharField()),
-            "settled": models.Value(False),
         }
         # Under names that are no fields of a session.
         rows = sessions.order_by("pk").annotate(**{f"entry_{name}": value for name, value in values.items()})
@@ -213,14 +203,6 @@ class DenylistQuerySet(models.QuerySet["DenylistEntry"]):
         with connections[self.db].cursor() as cursor:
             cursor.execute(f"{insert} {table} ({columns}) {select} {suffix}", parameters)
             return int(cursor.rowcount)
-
-    def settle(self, keys: Iterable[int]) -> None:
-        """Mark entries as read by every process, but those that are locked: a load, which does this, must not wait."""
-        ordered = sorted(keys)
-        for start in range(0, len(ordered), BATCH):
-            batch = self.filter(pk__in=ordered[start : start + BATCH], settled=False)
-            with transaction.atomic(using=self.db):
-                self.filter(pk__in=lock_free(batch)).update(settled=True)
 
 
 class DenylistEntry(models.Model):
@@ -243,8 +225,6 @@ class DenylistEntry(models.Model):
     denied_at = models.DateTimeField(_("denied"), default=timezone.now)
     reason = models.CharField(_("reason"), max_length=32, choices=Reason)
     user_id = models.CharField(_("user id"), max_length=LONGEST_USER_ID, blank=True)
-    settled = models.BooleanField(default=False, editable=False)
-    """Whether every process has read it since it was committed."""
 
     objects = DenylistQuerySet.as_manager()
 
@@ -252,7 +232,6 @@ class DenylistEntry(models.Model):
         verbose_name = _("denylist entry")
         verbose_name_plural = _("denylist entries")
         constraints = [models.UniqueConstraint(fields=["claim", "value"], name="jwtauth_denied_once")]  # noqa: RUF012
-        indexes = [models.Index(fields=["settled", "expires_at"], name="jwtauth_unsettled")]  # noqa: RUF012
 
     def __str__(self) -> str:
         return encode_id(self.value)

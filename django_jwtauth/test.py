@@ -14,12 +14,12 @@ from unittest.mock import patch
 from django.db import connections
 from rest_framework.test import APIClient
 
-from . import sessions
+from . import listing, sessions
 from .claims import Claims
 from .conf import get_config
 from .denylist import denylist
 from .errors import RevokedTokenError
-from .models import DenylistEntry, write_alias
+from .models import write_alias
 from .throttling import OutcomeThrottle
 
 _lock = threading.Lock()
@@ -71,7 +71,7 @@ def _check(claims: Claims) -> None:
     alias = write_alias()
     # Threads share the connection where SQLite is in memory.
     with _lock, patch.multiple(connections[alias], queries_log=deque(), execute_wrappers=[]):
-        denied = DenylistEntry.objects.using(alias).live().ids()
+        denied = listing.read(alias)
     if claims.sid in denied or claims.jti in denied:
         raise RevokedTokenError("denylist")
 

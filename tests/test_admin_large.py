@@ -37,9 +37,9 @@ FILL = (
         CASE WHEN n % 5 > 0 THEN '' WHEN n % 1000 = 0 THEN 'reuse' ELSE 'logout' END,
         ('10.' || n % 200 || '.' || n / 200 % 250 || '.' || n % 250)::inet, 'Firefox on Linux'
     FROM generate_series(1, {rows}) n, LATERAL (SELECT now() - (random() + n * 0) * interval '28 days' AS at) moment""",
-    """INSERT INTO jwtauth_denylistentry (claim, value, expires_at, denied_at, reason, user_id, settled)
+    """INSERT INTO jwtauth_denylistentry (claim, value, expires_at, denied_at, reason, user_id)
     SELECT 'sid', gen_random_uuid(), now() + interval '10 min', now() - random() * interval '10 min',
-        CASE WHEN n % 1000 = 0 THEN 'reuse' ELSE 'logout' END, (1 + n % ({rows} / 100))::text, true
+        CASE WHEN n % 1000 = 0 THEN 'reuse' ELSE 'logout' END, (1 + n % ({rows} / 100))::text
     FROM generate_series(1, {rows}) n""",
     "ANALYZE",
 )

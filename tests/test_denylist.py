@@ -21,7 +21,6 @@ from django_jwtauth.clock import Moment
 from django_jwtauth.denylist import allow, deny, denylist
 from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import DenylistUnavailableError, RevokedTokenError
-from django_jwtauth.listing import NOTHING_SEEN, Listing
 from django_jwtauth.models import BATCH, DenylistEntry, Reason
 from django_jwtauth.process import reloading
 from tests.clocks import Clocks
@@ -47,16 +46,15 @@ def loads(monkeypatch):
         apart = False
         during = staticmethod(lambda: None)
 
-    def read(alias, before):
-        begun = Moment.now()
+    def read(alias):
         Loads.count += 1
         Loads.during()
         if Loads.error:
             raise Loads.error
-        return Listing(Loads.answer, begun, begun, NOTHING_SEEN)
+        return Loads.answer
 
     monkeypatch.setattr(listing, "read", read)
-    monkeypatch.setattr(module, "_read_here", module._read)
+    monkeypatch.setattr(module, "_read_here", lambda alias, before: module._read(alias))
     monkeypatch.setattr(module, "_is_seen_here_only", lambda connection: not Loads.apart)
     return Loads
 
@@ -539,7 +537,7 @@ class TestHangingDatabase:
             denylist.check(claims())
         assert loads.count == 2
         hanging.answer()
-        assert denylist._reloader.held.value.listing.as_of.wall == clocks.wall - 11
+        assert denylist._reloader.held.as_of.wall == clocks.wall - 11
         denylist.check(claims())
         with pytest.raises(RevokedTokenError):
             denylist.check(claims(sid="x" * 22))
@@ -612,7 +610,7 @@ class TestConnection:
 
     def test_the_connection_of_a_load_is_closed(self, monkeypatch):
         closed = []
-        monkeypatch.setattr(listing, "read", lambda alias, before: {}["nothing"])
+        monkeypatch.setattr(listing, "read", lambda alias: {}["nothing"])
         monkeypatch.setattr(
             type(connections["default"]), "close", lambda self: closed.append(threading.current_thread())
         )

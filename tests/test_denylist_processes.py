@@ -7,7 +7,7 @@ import select
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
@@ -112,8 +112,8 @@ def held_load() -> Iterator[tuple[threading.Event, threading.Event]]:
     has_read, go_on = threading.Event(), threading.Event()
     read = listing.read
 
-    def read_and_wait(alias: str, before: listing.Listing) -> listing.Listing:
-        found = read(alias, before)
+    def read_and_wait(alias: str) -> Set[str]:
+        found = read(alias)
         if not has_read.is_set():
             has_read.set()
             assert go_on.wait(LONG)
@@ -363,31 +363,6 @@ def test_a_pool_that_requests_keep_busy_does_not_delay_a_load() -> None:
     with postgres_database() as url, processes(url) as running:
         running.call(migrate)
         assert running.call(check_while_the_pool_is_exhausted) == [ACCEPTED, REVOKED]
-
-
-def hold_an_entry(meet: Meet, sid: str) -> None:
-    with transaction.atomic():
-        DenylistEntry.objects.select_for_update().get(value=decode_id(sid))
-        meet()
-        meet()  # settled
-
-
-def settle_meanwhile(meet: Meet) -> list[str]:
-    """Settle all entries while another process has one locked; return those that are settled."""
-    keys = set(DenylistEntry.objects.values_list("pk", flat=True))
-    meet()
-    DenylistEntry.objects.settle(keys)
-    meet()
-    return [str(entry) for entry in DenylistEntry.objects.filter(settled=True)]
-
-
-def test_an_entry_that_is_locked_does_not_hold_up_a_load_that_settles_it(shared: Processes) -> None:
-    logins = shared.call(log_in, 3)
-    shared.call(revoke_all, logins)
-    held, *others = [sid for sid, _, _ in logins]
-    _, settled = shared.run([(hold_an_entry, held), (settle_meanwhile,)])
-    assert held not in settled
-    assert set(others) <= set(settled)
 
 
 def revoke_all(meet: Meet, logins: list[Login]) -> None:

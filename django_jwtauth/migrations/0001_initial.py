@@ -55,12 +55,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("user_id", models.CharField(blank=True, max_length=255, verbose_name="user id")),
-                ("settled", models.BooleanField(default=False, editable=False)),
             ],
             options={
                 "verbose_name": "denylist entry",
                 "verbose_name_plural": "denylist entries",
-                "indexes": [models.Index(fields=["settled", "expires_at"], name="jwtauth_unsettled")],
                 "constraints": [models.UniqueConstraint(fields=("claim", "value"), name="jwtauth_denied_once")],
             },
         ),

@@ -22,8 +22,6 @@ INTERVAL = 5.0 if FULL else 1.0
 WORKERS = 4 if FULL else 2
 WRITERS = 24 if FULL else 8
 """Transactions that are open at the same time."""
-SETTLING_SOON = {"LONG": 10, "SETTLING": 2.5 * INTERVAL, "WHOLE_EVERY": 1.25 * INTERVAL}
-"""Constants of ``django_jwtauth.listing``: a short denylist counts as a long one, of which most is not read anew."""
 DATABASES = {"PostgreSQL": postgres_database, "MariaDB": mariadb_database}
 
 Record = Callable[..., None]

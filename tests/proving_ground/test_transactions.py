@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.proving_ground.conftest import DATABASES, FULL, SETTLING_SOON, WORKERS, Record, Site
+from tests.proving_ground.conftest import DATABASES, FULL, WORKERS, Record, Site
 from tests.proving_ground.harness import Watch, Writer, watching
-from tests.servers import REPEATABLE_READ, query
+from tests.servers import REPEATABLE_READ
 
 pytestmark = pytest.mark.processes
 
@@ -53,7 +53,6 @@ SET_UPS = [
     ),
     SetUp("the same, users and tables on another alias", changes={"elsewhere": True}),
     SetUp("the same, a replica that lags", changes={"replica": True}),
-    SetUp("the same, most of the denylist is not read anew", 10 * FEW, changes={"listing": SETTLING_SOON}),
     SetUp("the same, DENYLIST_INTERVAL 0", changes={"durations": {"DENYLIST_INTERVAL": 0}}),
 ]
 TRIED = [set_up for set_up in SET_UPS if FULL or not set_up.only_full]
@@ -114,5 +113,3 @@ def test_every_worker_refuses_in_time_what_was_committed_and_nothing_else(
             revoke_in_overlapping_transactions(writer, watch, set_up.count)
         record(set_up.name, watch.figures, used.interval)
         assert "Traceback" not in server.log
-    if "listing" in changes:
-        assert query(used.url, "SELECT 1 FROM jwtauth_denylistentry WHERE settled")

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from django_jwtauth.encoding import decode_id
-from tests.proving_ground.conftest import FULL, INTERVAL, SETTLING_SOON, WORKERS, Record, Site
+from tests.proving_ground.conftest import FULL, INTERVAL, WORKERS, Record, Site
 from tests.proving_ground.harness import Client, Figures, Revoked, watching
 from tests.proving_ground.test_transactions import revoke_in_overlapping_transactions
-from tests.servers import Server, query
+from tests.servers import Server
 
 pytestmark = pytest.mark.processes
 
@@ -104,37 +103,6 @@ def test_a_worker_that_wakes_serves_nobody_by_what_it_knew_before(
                 figures.late += sent >= ended.done + used.interval
         client.close()
     record("a worker that was stopped goes on" if stopped else "an idle worker wakes", figures)
-
-
-def test_a_worker_that_slept_while_others_settled_an_entry_learns_of_it(
-    site: Callable[..., Site], record: Record
-) -> None:
-    used, figures = site(listing=SETTLING_SOON), Figures()
-    with used.serve(workers=2) as server, used.write() as writer, server.connection_to_each_worker(2) as connections:
-        asleep, awake = (Client(server.port, connection) for connection in connections.values())
-        bystander, *logins = writer.log_in(1 + SETTLING_SOON["LONG"] + SLEEPS)
-        # So that the list is a long one.
-        long, rest = logins[:-SLEEPS], logins[-SLEEPS:]
-        writer.revoke([login.sid for login in long], then=lambda revoked: None).result()
-        for login in rest:
-            asleep.ping(bystander.access_token)
-            ended = writer.revoke([login.sid], then=lambda revoked: None).result()
-            while not is_settled(used.url, login.sid):
-                awake.ping(bystander.access_token)
-                assert time.monotonic() < ended.done + 10 * SETTLING_SOON["SETTLING"]
-                time.sleep(INTERVAL / 10)
-            figures.revocations += 1
-            figures.requests += 1
-            figures.late += asleep.ping(login.access_token).status == HTTPStatus.OK
-        asleep.close()
-        awake.close()
-    record("a worker sleeps until an entry is no longer read anew", figures)
-
-
-def is_settled(url: str, sid: str) -> bool:
-    """Whether the processes of a site take it that all of them have read the entry of a session."""
-    where = f"settled AND value = '{decode_id(sid)}'"
-    return bool(query(url, f"SELECT 1 FROM jwtauth_denylistentry WHERE {where}"))  # noqa: S608
 
 
 # --- Wrong clocks
