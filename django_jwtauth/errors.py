@@ -66,6 +66,12 @@ class UnavailableError(JWTAuthError):
     message = _("The service is temporarily unavailable. Try again in a moment.")
 
 
+class CacheUnavailableError(UnavailableError):
+    """The cache does not answer, so the throttles cannot count this request."""
+
+    code = "cache_unavailable"
+
+
 class DenylistUnavailableError(UnavailableError):
     """The denylist could not be loaded for longer than ``DENYLIST_MAX_STALENESS``."""
 

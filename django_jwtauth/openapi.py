@@ -65,8 +65,9 @@ _TOKEN_REFUSED = OpenApiResponse(
     ),
     description="The access token is refused. There is no `code` where none was sent.",
 )
-_DATABASE_FAILED = OpenApiResponse(
-    _refusal("DatabaseFailed", errors.UnavailableError), description="The database failed this request."
+_FAILED = OpenApiResponse(
+    _refusal("RequestFailed", errors.UnavailableError, errors.CacheUnavailableError),
+    description="The database or the cache failed this request.",
 )
 _UNDECIDED = OpenApiResponse(
     _refusal("TokenUndecided", errors.UnavailableError, errors.DenylistUnavailableError, errors.IssuerUnavailableError),
@@ -127,7 +128,7 @@ def _field_errors(serializer_class: type[serializers.Serializer[Any]]) -> OpenAp
 
 
 def _takes_body(view: type[Any], **described: Any) -> Description:
-    body_errors = {400: _field_errors(view.serializer_class), 413: _TOO_LARGE, 415: _WRONG_TYPE, 503: _DATABASE_FAILED}
+    body_errors = {400: _field_errors(view.serializer_class), 413: _TOO_LARGE, 415: _WRONG_TYPE, 503: _FAILED}
     return {"post": described | {"responses": described["responses"] | body_errors}}
 
 

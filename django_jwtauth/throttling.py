@@ -16,11 +16,36 @@ from rest_framework.throttling import SimpleRateThrottle
 
 from . import client, refresh_tokens, sessions
 from .encoding import encode_id
-from .errors import InvalidTokenError
+from .errors import CacheUnavailableError, InvalidTokenError
 from .users import NAME_LENGTH, account_key
 
 ACCOUNT = "_jwtauth_account"
 """Where a request keeps the account that it wants to log into."""
+
+
+class Counters:
+    """A cache whose failure is a ``CacheUnavailableError``, whatever its library raises."""
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return getattr(self._cache, name)(*args, **kwargs)
+            except ValueError:  # Django's, where there is no such count
+                raise
+            except Exception as error:
+                raise CacheUnavailableError from error
+
+        return call
+
+
+def guard(throttle: Any) -> Any:
+    """Return a throttle, made to tell a failure of its cache as ours do."""
+    if isinstance(throttle, SimpleRateThrottle) and not isinstance(throttle, OutcomeThrottle):
+        vars(throttle)["cache"] = Counters(throttle.cache)
+    return throttle
 
 
 class OutcomeThrottle(SimpleRateThrottle):
@@ -37,6 +62,11 @@ class OutcomeThrottle(SimpleRateThrottle):
     counted_outcome = False
     key: str | None = None
 
+    @property
+    def counters(self) -> Counters:
+        """The cache. Raises ``CacheUnavailableError`` where it fails."""
+        return Counters(self.cache)
+
     def get_rate(self) -> str | None:
         """Return the project's rate for this scope, or our own. None switches it off."""
         rates: Any = api_settings.DEFAULT_THROTTLE_RATES
@@ -52,7 +82,7 @@ class OutcomeThrottle(SimpleRateThrottle):
 
     def is_within(self, limit: int) -> bool:
         """Whether fewer than so many were counted."""
-        return bool(self.cache.get(self.key, 0) < limit)
+        return bool(self.counters.get(self.key, 0) < limit)
 
     def settle(self, success: bool | None) -> None:
         """Count the request if its outcome is what this throttle counts; None: it came to none."""
@@ -61,7 +91,7 @@ class OutcomeThrottle(SimpleRateThrottle):
 
     def count(self) -> int:
         """Count one, and return how many there are now."""
-        self.cache.add(self.key, 0, self.duration)
+        self.counters.add(self.key, 0, self.duration)
         try:
             return self.change(+1)
         except ValueError:  # it has just expired, or the cache keeps nothing
@@ -69,9 +99,9 @@ class OutcomeThrottle(SimpleRateThrottle):
 
     def change(self, by: int) -> int:
         """Add to the count, and return it. Raises ``ValueError`` where there is none."""
-        counted: int = self.cache.incr(self.key, by)
+        counted: int = self.counters.incr(self.key, by)
         # Django's caches in files and in the database have meanwhile set it to expire after their own default.
-        self.cache.touch(self.key, self.duration)
+        self.counters.touch(self.key, self.duration)
         return counted
 
     def wait(self) -> float:
@@ -104,8 +134,9 @@ class LoginAccountThrottle(OutcomeThrottle):
 
     def is_within(self, limit: int) -> bool:
         """Count the login, and tell whether it is one too many."""
+        counted = self.count()
         self.is_counted = True
-        return self.count() <= limit
+        return counted <= limit
 
     def settle(self, success: bool | None) -> None:
         """Take a login back that did not fail."""

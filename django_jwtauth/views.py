@@ -37,7 +37,14 @@ from . import sessions, users
 from .authentication import CHALLENGE, INVALID_TOKEN_CHALLENGE, JWTAuthentication, to_api_exception
 from .conf import get_config
 from .encoding import decode_id
-from .errors import CredentialsError, InvalidTokenError, JWTAuthError, TokenError, UnavailableError
+from .errors import (
+    CacheUnavailableError,
+    CredentialsError,
+    InvalidTokenError,
+    JWTAuthError,
+    TokenError,
+    UnavailableError,
+)
 from .models import Reason, Session, SessionQuerySet, write_alias
 from .pairs import TokenPair
 from .permissions import MayManageSessions
@@ -57,6 +64,7 @@ from .throttling import (
     LoginThrottle,
     OutcomeThrottle,
     RefreshThrottle,
+    guard,
 )
 from .tokens import get_codec
 
@@ -143,15 +151,21 @@ class AuthView(GenericAPIView[Any]):
         return super().perform_content_negotiation(request, force=True)
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Answer an error of this app, or a database that does not answer, with status, code and challenge."""
+        """Answer an error of this app, or of the database or the cache, with status, code and challenge."""
         # The last one is PostgreSQL's where a replica was asked to write.
         if isinstance(exc, OperationalError | InterfaceError | InternalError):
             logger.error("The database failed a request to %r.", self.request.path, exc_info=exc)
             exc = UnavailableError()
+        if isinstance(exc, CacheUnavailableError):
+            logger.error("The cache failed a request to %r.", self.request.path, exc_info=exc.__cause__)
         if isinstance(exc, JWTAuthError):
             exc = to_api_exception(exc, self.challenge)
         with _transactions_kept():
             return super().handle_exception(exc)
+
+    def get_throttles(self) -> list[Any]:
+        """Return the throttles, those of the project too. A cache that fails them is a 503."""
+        return [guard(throttle) for throttle in super().get_throttles()]
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Forbid caches to store the answer (RFC 6749 section 5.1)."""

@@ -16,6 +16,10 @@ KINDS = {
         "database_unavailable",
         "The service is temporarily unavailable. Try again in a moment.",
     ),
+    errors.CacheUnavailableError: (
+        "cache_unavailable",
+        "The service is temporarily unavailable. Try again in a moment.",
+    ),
     errors.DenylistUnavailableError: (
         "denylist_unavailable",
         "The service is temporarily unavailable. Try again in a moment.",

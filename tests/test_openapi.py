@@ -34,7 +34,7 @@ from django_jwtauth import sessions, throttling, views
 from django_jwtauth.authentication import JWTActiveUserAuthentication
 from django_jwtauth.denylist import Denylist
 from django_jwtauth.encoding import encode_id, new_id
-from django_jwtauth.errors import DenylistUnavailableError, IssuerUnavailableError
+from django_jwtauth.errors import CacheUnavailableError, DenylistUnavailableError, IssuerUnavailableError
 from django_jwtauth.models import Session
 from django_jwtauth.openapi import BearerScheme, document_refusals
 from django_jwtauth.pairs import TokenPair
@@ -127,6 +127,11 @@ def fails(api: Api, operation: str) -> Any:
     return api.ask(operation)
 
 
+def cannot_be_counted(api: Api, operation: str) -> Any:
+    api.raises(CacheUnavailableError(), views.AuthView, "check_throttles")
+    return api.ask(operation)
+
+
 def is_throttled(api: Api, operation: str) -> Any:
     api.monkeypatch.setattr(throttling.OutcomeThrottle, "allow_request", lambda *args: False)
     return api.ask(operation)
@@ -180,6 +185,7 @@ WITH_A_BODY: dict[tuple[int, str | None], Coax] = {
     (413, None): lambda api, operation: api.ask(operation, "x" * views.LONGEST_BODY),
     (415, None): lambda api, operation: api.ask(operation, content_type="text/plain"),
     (503, "database_unavailable"): fails,
+    (503, "cache_unavailable"): cannot_be_counted,
 }
 WITH_A_TOKEN: dict[tuple[int, str | None], Coax] = {
     (401, None): lambda api, operation: api.ask(operation, Authorization=""),

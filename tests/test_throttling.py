@@ -10,6 +10,7 @@ from http import HTTPStatus
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.cache import cache, caches
+from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.filebased import FileBasedCache
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -17,6 +18,7 @@ from django.db import OperationalError, connection
 from django.utils.datastructures import MultiValueDictKeyError
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.throttling import UserRateThrottle
 
 from django_jwtauth import sessions, throttling, views
 from django_jwtauth.models import Session
@@ -519,3 +521,49 @@ def test_a_throttle_of_the_projects_own_works_beside_ours(user, client, monkeypa
 def test_a_throttle_must_say_what_it_counts(rf):
     with pytest.raises(NotImplementedError):
         throttling.OutcomeThrottle.get_identity(throttling.LoginThrottle(), None, None)
+
+
+class TestCacheFailure:
+    @pytest.fixture(autouse=True)
+    def _closed_port(self, settings):
+        settings.CACHES = {"default": {"BACKEND": "tests.test_throttling.ClosedCache"}}
+
+    @pytest.mark.parametrize("path", ["/auth/token/", "/auth/token/refresh/"])
+    def test_it_is_a_503_in_the_form_of_our_errors_and_a_log_line(self, pair, client, caplog, path):
+        body = {"username": "alice", "password": "correct horse", "refresh_token": pair.refresh_token}
+        answer = client.post(path, body, format="json")
+        assert (answer.status_code, answer["Retry-After"]) == (HTTPStatus.SERVICE_UNAVAILABLE, "5")
+        assert set(answer.json()) == {"detail", "code"}
+        assert answer.json()["code"] == "cache_unavailable"
+        [record] = [record for record in caplog.records if record.name == "django_jwtauth"]
+        assert (record.levelname, "cache" in record.getMessage()) == ("ERROR", True)
+        assert isinstance(record.exc_info[1], ConnectionRefusedError)
+        assert Session.objects.get().generation == 0
+
+    def test_so_it_is_where_a_throttle_of_the_projects_own_counts(self, pair, bearer, monkeypatch):
+        class Rare(UserRateThrottle):
+            rate = "1/min"
+
+        monkeypatch.setattr(views.SessionListView, "throttle_classes", (Rare,))
+        answer = bearer(pair.access_token).get("/auth/sessions/")
+        assert (answer.status_code, answer.json()["code"]) == (HTTPStatus.SERVICE_UNAVAILABLE, "cache_unavailable")
+
+    def test_endpoints_that_count_nothing_go_on(self, pair, bearer):
+        assert bearer(pair.access_token).get("/auth/sessions/").status_code == HTTPStatus.OK
+
+    def test_neither_do_rates_of_none_count(self, user, client, rates):
+        rates(jwtauth_login=None, jwtauth_login_account=None)
+        body = {"username": "alice", "password": "correct horse"}
+        assert client.post("/auth/token/", body, format="json").status_code == HTTPStatus.OK
+
+
+class ClosedCache(BaseCache):
+    """A cache whose server is gone."""
+
+    def __init__(self, location, params):
+        super().__init__(params)
+
+    def get(self, *args, **kwargs):
+        raise ConnectionRefusedError
+
+    add = incr = touch = set = get
