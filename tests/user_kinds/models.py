@@ -108,6 +108,9 @@ class Party(models.Model):
 
     left_at = models.DateTimeField(null=True)
 
+    def __str__(self):
+        return str(self.pk)
+
 
 class PartyUser(Party, AbstractBaseUser):
     """A user model with a key of its own, whose activity is that of its parent."""
@@ -119,6 +122,9 @@ class PartyUser(Party, AbstractBaseUser):
     objects = Manager()
 
     USERNAME_FIELD = "email"
+
+    def __str__(self):
+        return self.email
 
     @property
     def is_active(self):
