@@ -11,6 +11,7 @@ from django.contrib.admin.apps import AdminConfig
 from django.contrib.admin.models import CHANGE, DELETION
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth import get_permission_codename, get_user_model
+from django.core import checks
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -42,7 +43,7 @@ from .admin_words import denial_of, moment, revoked, soon, state_of, use_of, wil
 from .denylist import allow, deny
 from .encoding import read_id
 from .models import DenylistEntry, Reason, Session, write_alias
-from .users import read_pk
+from .users import read_pk, user_key
 
 
 @admin.register(Session)
@@ -240,6 +241,21 @@ class UserSessionsMixin(AnyModelAdmin):
     Who may view sessions sees the link; who may change sessions, and this user, sees the button.
     """
 
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        """Report a use for another model than the user's, whose primary keys would be taken for those of users."""
+        problems: list[checks.CheckMessage] = super().check(**kwargs)
+        model: Any = get_user_model()
+        if not issubclass(self.opts.model, model._meta.concrete_model):
+            problems.append(
+                checks.Error(
+                    "UserSessionsMixin is used in the ModelAdmin of a model that is not the user model.",
+                    hint=f"Use it where {model._meta.label} is registered, or a proxy or child of it.",
+                    obj=self.__class__,
+                    id="jwtauth.E032",
+                )
+            )
+        return problems
+
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.revoke_sessions_view)
         name = f"{self.opts.app_label}_{self.opts.model_name}_revoke_sessions"
@@ -267,7 +283,7 @@ class UserSessionsMixin(AnyModelAdmin):
             raise Http404
         back = self._url(user, "change")
         if not is_confirmed(request):
-            count = Session.objects.using(write_alias()).live().filter(user_id=user.pk).count()
+            count = Session.objects.using(write_alias()).live().filter(user_id=user_key(user)).count()
             found = ngettext("%(user)s has %(count)d live session.", "%(user)s has %(count)d live sessions.", count)
             text = [found % {"user": user, "count": count}, will_end()]
             return ask(self, request, title=gettext("Revoke all sessions"), text=text, back=back)
@@ -288,7 +304,7 @@ class UserSessionsMixin(AnyModelAdmin):
         if session_admin is None or not session_admin.has_view_permission(request):
             return None
         changelist = reverse("admin:jwtauth_session_changelist", current_app=self.admin_site.name)
-        return f"{changelist}?{urlencode({'user': user.pk})}"
+        return f"{changelist}?{urlencode({'user': user_key(user)})}"
 
 
 def extend_stock_user_admin() -> None:

@@ -21,6 +21,8 @@ T = TypeVar("T")
 NONCE_BYTES = 16
 BATCH = 500
 """Rows of one statement."""
+MAX_GENERATION = 2**31 - 1
+"""Refreshes of one session: the greatest number that the column holds in every database."""
 LONGEST_USER_ID = 255
 """Characters of a user's primary key that an entry of the denylist notes."""
 

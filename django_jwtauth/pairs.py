@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
@@ -41,7 +42,7 @@ def issue(session: Session, user: Any, request: HttpRequest | None, now: datetim
     session.access_expires_at = datetime.fromtimestamp(expires, UTC if settings.USE_TZ else None)
     claims = {
         "iss": config.issuer,
-        "sub": str(user._meta.pk.to_python(user.pk)),
+        "sub": str(get_user_model()._meta.pk.to_python(session.user_id)),
         "aud": config.audiences[0] if len(config.audiences) == 1 else config.audiences,
         "exp": expires,
         "iat": issued,

@@ -71,7 +71,7 @@ def _user_of(instance: Any) -> Any:
 
 
 def _sessions_of(user: Any) -> SessionQuerySet:
-    return Session.objects.using(write_alias()).filter(user_id=getattr(user, _root()._meta.pk.attname))
+    return Session.objects.using(write_alias()).filter(user_id=users.user_key(user))
 
 
 def _end_what_changed(instance: Any, created: bool, raw: bool, using: str, update_fields: Any, **kwargs: Any) -> None:
@@ -140,7 +140,7 @@ def _carry_sessions_over(instance: Any, raw: bool, using: str, update_fields: An
 
 def _locked(user: Any) -> Any:
     """Lock a user's row until the end of the transaction, and return the user as stored."""
-    rows = get_user_model()._base_manager.using(write_alias()).filter(pk=getattr(user, _root()._meta.pk.attname))
+    rows = get_user_model()._base_manager.using(write_alias()).filter(pk=users.user_key(user))
     if not connections[write_alias()].features.has_select_for_update:
         # SQLite refuses a transaction that reads first and writes after somebody else has. Any write locks all of it.
         _sessions_of(user).update(generation=F("generation"))

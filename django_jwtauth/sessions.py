@@ -23,7 +23,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from . import audit, client, pairs, refresh_tokens, users
 from .claims import Claims
-from .conf import get_config
+from .conf import RULES, get_config
 from .denylist import deny, deny_sessions, denylist
 from .encoding import decode_id
 from .errors import (
@@ -38,6 +38,7 @@ from .errors import (
 from .models import (
     BATCH,
     LONGEST_USER_ID,
+    MAX_GENERATION,
     DatabaseNow,
     DenylistEntry,
     Reason,
@@ -54,6 +55,7 @@ from .races import ROUNDS, in_transaction, lost_a_race
 from .signals import refresh_token_reused, session_refreshed, session_revoked, session_started
 from .tokens import TokenCodec, get_codec
 
+LIFETIME = RULES["SESSION_LIFETIME"]
 CLOCK_SET_BACK = timedelta(minutes=1)
 """No two logins at once are as far apart as this."""
 MAX_TOLD = 1000
@@ -71,8 +73,13 @@ def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta 
     """Log a user in: store a session and return its first tokens. The credentials are checked before, not here.
 
     ``lifetime`` replaces ``SESSION_LIFETIME`` for this session. Sends ``user_logged_in`` and, after commit,
-    ``session_started``. Raises ``CredentialsError`` for a user who is inactive or was deleted meanwhile.
+    ``session_started``. Raises ``CredentialsError`` for a user who is inactive or was deleted meanwhile; the latter
+    shows inside a transaction as the database's ``IntegrityError``. Raises ``TypeError`` for anything but a user,
+    ``ValueError`` for a lifetime that ``SESSION_LIFETIME`` could not have.
     """
+    users.user_key(user)
+    if not (lifetime is None or LIFETIME.accepts(lifetime)):
+        raise ValueError(f"This is no lifetime of a session. {LIFETIME.hint}")
     if not users.is_usable(user):
         raise CredentialsError
     config = get_config()
@@ -92,6 +99,8 @@ def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta 
     try:
         session.save(using=write_alias(), force_insert=True)
     except IntegrityError as error:
+        if connections[write_alias()].in_atomic_block or _is_stored(session.user_id):
+            raise
         raise CredentialsError from error
     session.created_at = session.refreshed_at = now
     if config.max_sessions_per_user is not None:
@@ -135,6 +144,8 @@ def refresh(refresh_token: str, request: HttpRequest | None = None) -> TokenPair
         if presented.generation < session.generation and not _is_retry(session, presented.generation):
             _end_reused(session, request)
             raise ReusedTokenError
+        if presented.generation == MAX_GENERATION:
+            raise ExpiredTokenError
         pair = _rotate(session, presented.generation, request)
         if pair is not None:
             _after_commit(session_refreshed, session=session, request=request)
@@ -147,7 +158,9 @@ def revoke(session: Session, reason: str = Reason.LOGOUT, request: HttpRequest |
     """End a session: its refresh token at once, its access tokens within ``DENYLIST_INTERVAL`` in every process.
 
     Returns whether this call ended it. Sends ``session_revoked`` after commit; ``request`` tells who ended it.
+    Raises ``TypeError`` for anything but a ``Session``.
     """
+    _expect_session(session)
 
     def write() -> bool:
         # One row needs no lock before: its update takes it, and the count tells whether this call ended it.
@@ -166,9 +179,15 @@ def revoke(session: Session, reason: str = Reason.LOGOUT, request: HttpRequest |
 def revoke_all(
     user: Any, reason: str = Reason.LOGOUT, except_for: Session | None = None, request: HttpRequest | None = None
 ) -> int:
-    """End all sessions of a user, or all but one. Returns how many were live."""
-    sessions = Session.objects.filter(user_id=user.pk)
-    return revoke_each(sessions if except_for is None else sessions.exclude(pk=except_for.pk), reason, request)
+    """End all sessions of a user, or all but one. Returns how many were live.
+
+    Raises ``TypeError`` for anything but a user and a ``Session``, ``ValueError`` for a user who is not stored.
+    """
+    sessions = Session.objects.filter(user_id=users.user_key(user))
+    if except_for is not None:
+        _expect_session(except_for)
+        sessions = sessions.exclude(pk=except_for.pk)
+    return revoke_each(sessions, reason, request)
 
 
 def revoke_each(sessions: SessionQuerySet, reason: str, request: HttpRequest | None = None) -> int:
@@ -231,6 +250,15 @@ def by_refresh_token(refresh_token: str) -> Session:
     if session is None or not refresh_tokens.is_genuine(presented, bytes(session.nonce)):
         raise InvalidTokenError
     return session
+
+
+def _expect_session(session: object) -> None:
+    if not isinstance(session, Session):
+        raise TypeError(f"Expected a Session, got {session.__class__.__qualname__}.")
+
+
+def _is_stored(user_id: Any) -> bool:
+    return get_user_model()._base_manager.using(write_alias()).filter(pk=user_id).exists()
 
 
 def _mark(keys: Sequence[UUID], reason: str, now: datetime) -> int:

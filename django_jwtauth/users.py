@@ -52,6 +52,8 @@ def load_user(claims: Claims) -> Any:
 
 def local_pk(claims: Claims) -> Any:
     """Return the primary key that ``sub`` is the text of, or None where it is no key of our user model."""
+    if not isinstance(claims, Claims):
+        raise TypeError(f"Expected verified Claims, got {claims.__class__.__qualname__}.")
     return _to_pk(claims.sub) if claims.iss == get_config().issuer else None
 
 
@@ -60,6 +62,22 @@ def _to_pk(sub: str) -> Any:
     pk = read_pk(sub)
     # "01", " 1" or a UUID in capitals would be second names of the same user.
     return pk if str(pk) == sub else None
+
+
+def user_key(user: Any) -> Any:
+    """Return the primary key of a user, also of one of a child model that has another key of its own.
+
+    Raises ``TypeError`` for anything but a user, whatever its primary key, and ``ValueError`` for one not stored.
+    """
+    model: Any = get_user_model()._meta.concrete_model
+    if not isinstance(user, model):
+        raise TypeError(f"Expected a user ({model._meta.label}), got {user.__class__.__qualname__}.")
+    field = model._meta.pk
+    # Of a lazy user "pk" costs no query, any other attribute does.
+    key = user.pk if user._meta.pk is field else getattr(user, field.attname)
+    if key is None:
+        raise ValueError("Expected a stored user, got one without a primary key.")
+    return key
 
 
 def read_pk(text: str) -> Any:

@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from django.apps import apps
+from django.contrib.admin import ModelAdmin, site
+from django.contrib.auth.models import Group
 from django.core.checks import ERROR, WARNING, run_checks
 from django.db import connections
 
 import django_jwtauth
+from django_jwtauth.admin import UserSessionsMixin
 from django_jwtauth.conf import RULES
 from django_jwtauth.issuers import MEMBERS
 
@@ -525,6 +529,24 @@ class TestThrottles:
         rates = {"jwtauth_login": None, "jwtauth_refresh": "5/min", "user": "nonsense of others"}
         settings.REST_FRAMEWORK = {"NUM_PROXIES": proxies, "DEFAULT_THROTTLE_RATES": rates}
         assert found() == []
+
+
+def test_the_mixin_for_users_on_another_model_is_an_error():
+    class GroupAdmin(UserSessionsMixin, ModelAdmin):
+        pass
+
+    (message,) = GroupAdmin(Group, site).check()
+    assert (message.level, message.id, message.obj) == (ERROR, "jwtauth.E032", GroupAdmin)
+    assert message.msg == "UserSessionsMixin is used in the ModelAdmin of a model that is not the user model."
+    assert message.hint == "Use it where auth.User is registered, or a proxy or child of it."
+
+
+@pytest.mark.parametrize("label", ["auth.User", "people.Person"])
+def test_the_mixin_for_users_on_users_is_none(label):
+    class UserAdmin(UserSessionsMixin, ModelAdmin):
+        pass
+
+    assert UserAdmin(apps.get_model(label), site).check() == []
 
 
 class TestDeployment:

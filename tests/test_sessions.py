@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from unittest.mock import patch
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser, Group
 from django.contrib.auth.signals import user_logged_in
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db.backends.base.operations import BaseDatabaseOperations
+from django.db.models import IntegerField
 from django.test import RequestFactory
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
@@ -30,7 +35,8 @@ from django_jwtauth.errors import (
     RevokedTokenError,
     UnavailableError,
 )
-from django_jwtauth.models import DenylistEntry, Reason, Session
+from django_jwtauth.models import MAX_GENERATION, DenylistEntry, Reason, Session
+from django_jwtauth.test import JWTClient
 from tests.ageing import age
 from tests.statements import failing, statements
 
@@ -68,6 +74,21 @@ def received(request):
 
 def hook_with_scope(user, session, request):
     return {"scope": "read write", "team": {"ids": [1, 2]}, "agent": request and request.META["HTTP_USER_AGENT"]}
+
+
+@contextmanager
+def a_column_that_nobody_fills():
+    """Give the table of sessions a column that a session cannot be stored without."""
+    column = IntegerField()
+    column.set_attributes_from_name("unknown")
+    column.model = Session
+    with connection.schema_editor() as editor, patch.object(editor, "effective_default", lambda field: None):
+        editor.add_field(Session, column)
+    try:
+        yield
+    finally:
+        with connection.schema_editor() as editor:
+            editor.remove_field(Session, column)
 
 
 class TestStart:
@@ -174,6 +195,32 @@ class TestStart:
         assert started[0]["request"] is logged_in[0]["request"] is request
         user.refresh_from_db()
         assert user.last_login is not None
+
+    @pytest.mark.django_db(transaction=True)
+    def test_an_error_of_the_database_is_not_told_as_wrong_credentials(self, transactional_db, client):
+        get_user_model().objects.create_user("alice", password="correct horse")
+        with a_column_that_nobody_fills():
+            client.raise_request_exception = False
+            answer = client.post("/auth/token/", {"username": "alice", "password": "correct horse"}, format="json")
+            assert answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
+            for context in (nullcontext, transaction.atomic):
+                with pytest.raises(DatabaseError), context():
+                    sessions.start(get_user_model().objects.get())
+
+    @pytest.mark.parametrize(
+        "lifetime",
+        [*(timedelta(seconds=seconds) for seconds in (0, -1, 0.5)), timedelta.max, timedelta.min, 3600, "1h", True],
+    )
+    def test_a_lifetime_that_makes_no_session_is_an_error_that_says_what_is_wanted(self, user, lifetime):
+        with pytest.raises(ValueError, match=r"Write a timedelta from a second to 36500 days"):
+            sessions.start(user, lifetime=lifetime)
+        assert not Session.objects.exists()
+
+    @pytest.mark.parametrize("lifetime", [timedelta(seconds=1), timedelta(days=36_500)])
+    def test_the_shortest_and_the_longest_lifetime(self, user, lifetime):
+        pair = sessions.start(user, lifetime=lifetime)
+        assert 0 < pair.refresh_expires_in <= lifetime.total_seconds()
+        assert pair.session.ends_at - pair.session.created_at == lifetime
 
     def test_a_receiver_that_raises_changes_nothing(self, user, request, django_capture_on_commit_callbacks):
         def receiver(**kwargs):
@@ -1154,3 +1201,77 @@ class TestPruneByRefresh:
         assert "could not be deleted" in caplog.text
         assert "why it failed" in caplog.text
         assert {record.name for record in caplog.records} == {"django_jwtauth"}
+
+
+NOBODY = [None, 1, "1", b"1", object(), AnonymousUser(), Group(pk=1), Session(), get_user_model()]
+
+
+class TestArguments:
+    """A primary key alone says nothing: the row of another model may have the same one."""
+
+    @pytest.mark.parametrize("thing", NOBODY, ids=repr)
+    @pytest.mark.parametrize("take", [sessions.start, sessions.revoke_all, JWTClient().force_login])
+    def test_what_is_no_user_is_an_error_that_says_what_is_wanted(self, pair, thing, take):
+        with pytest.raises(TypeError, match=rf"^Expected a user \({get_user_model()._meta.label}\), got \w+\.$"):
+            take(thing)
+        assert sessions.verify(pair.access_token)
+        assert Session.objects.live().count() == 1
+
+    @pytest.mark.parametrize("take", [sessions.start, sessions.revoke_all])
+    def test_neither_is_the_user_of_a_token_alone(self, pair, take):
+        with pytest.raises(TypeError, match="got TokenUser"):
+            take(users.TokenUser(sessions.verify(pair.access_token)))
+
+    @pytest.mark.parametrize("take", [sessions.start, sessions.revoke_all])
+    def test_a_user_who_is_not_stored_has_no_sessions(self, db, take):
+        with pytest.raises(ValueError, match="Expected a stored user"):
+            take(get_user_model()())
+
+    def test_a_lazy_user_is_one_at_no_query(self, user, pair):
+        lazy = users.get_user(sessions.verify(pair.access_token))
+        with statements() as executed:
+            assert users.user_key(lazy) == user.pk
+        assert executed == []
+        assert sessions.revoke_all(SimpleLazyObject(lambda: user)) == 1
+
+    @pytest.mark.parametrize("thing", [None, 1, "x", get_user_model()(pk=1), Session], ids=repr)
+    def test_what_is_no_session_ends_none(self, pair, thing):
+        with pytest.raises(TypeError, match=r"^Expected a Session, got \w+\.$"):
+            sessions.revoke(thing)
+        if thing is not None:
+            with pytest.raises(TypeError, match="Expected a Session"):
+                sessions.revoke_all(pair.session.user, except_for=thing)
+        assert sessions.verify(pair.access_token)
+
+    @pytest.mark.parametrize("thing", [None, "x", 1, Group(pk=1)], ids=repr)
+    def test_what_is_no_claims_names_nobody(self, db, thing):
+        for take in (users.get_user, users.load_user):
+            with pytest.raises(TypeError, match=r"^Expected verified Claims, got \w+\.$"):
+                take(thing)
+
+
+class TestGreatestGeneration:
+    @pytest.fixture
+    def worn(self, pair):
+        """Return the last refresh token of a session that can be refreshed no more, and the one before."""
+        Session.objects.update(generation=MAX_GENERATION - 1)
+        session = Session.objects.get()
+        before = refresh_tokens.derive(session.pk, session.generation, bytes(session.nonce))
+        return before, sessions.refresh(before).refresh_token
+
+    def test_it_is_the_greatest_that_every_database_holds(self):
+        ranges = BaseDatabaseOperations.integer_field_ranges
+        assert ranges["PositiveIntegerField"] == (0, MAX_GENERATION)
+
+    def test_the_session_has_expired(self, worn, client):
+        answer = client.post("/auth/token/refresh/", {"refresh_token": worn[1]}, format="json")
+        assert (answer.status_code, answer.json()["code"]) == (HTTPStatus.UNAUTHORIZED, "token_expired")
+
+    def test_a_retry_of_the_last_refresh_is_answered(self, worn):
+        assert sessions.refresh(worn[0]).refresh_token == worn[1]
+
+    def test_reuse_ends_it(self, worn):
+        Session.objects.update(refreshed_at=timezone.now() - timedelta(hours=1))
+        with pytest.raises(ReusedTokenError):
+            sessions.refresh(worn[0])
+        assert Session.objects.get().revoke_reason == Reason.REUSE

@@ -171,6 +171,32 @@ def test_a_child_with_a_row_of_its_own_is_a_user_as_well(db):
     assert DenylistEntry.objects.get(value=third.session.pk).reason == "deleted"
 
 
+def test_a_child_with_a_key_of_its_own_is_known_by_that_of_the_user(db):
+    from tests.user_kinds.models import Account, Robot
+
+    if get_user_model() is not Account:
+        pytest.skip("only where the user model has this child")
+    robot = Robot.objects.create_user(NAME, "x")
+    pair = sessions.start(robot)
+    assert users.load_user(sessions.verify(pair.access_token)) == Account.objects.get()
+    assert sessions.verify(sessions.refresh(pair.refresh_token).access_token).sub == str(robot.account_id)
+    assert sessions.revoke_all(robot) == 1
+    second = sessions.start(robot)
+    robot.set_password("new")
+    robot.save()
+    assert has_ended(second)
+    third = sessions.start(robot)
+    robot.delete()
+    assert has_ended(third)
+
+
+@pytest.mark.parametrize("take", [sessions.start, sessions.revoke_all, JWTClient().force_login])
+def test_a_row_of_a_parent_is_no_user_whatever_its_key(parent, take):
+    for row in parent:
+        with pytest.raises(TypeError, match="Expected a user"):
+            take(row)
+
+
 @pytest.fixture
 def parent(user):
     """Return the row of a concrete parent of the user model that is this user's, for every model that sees it."""

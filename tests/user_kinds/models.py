@@ -78,6 +78,13 @@ class Staff(Account):
     desk = models.CharField(max_length=10, blank=True)
 
 
+class Robot(Account):
+    """A child with a key of its own."""
+
+    serial = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    account = models.OneToOneField(Account, models.CASCADE, parent_link=True)
+
+
 class ChildUser(Account):
     """A user model that is itself a child."""
 
@@ -112,7 +119,7 @@ class Party(models.Model):
         return str(self.pk)
 
 
-class PartyUser(Party, AbstractBaseUser):
+class PartyUser(AbstractBaseUser, Party):
     """A user model with a key of its own, whose activity is that of its parent."""
 
     key = models.UUIDField(primary_key=True, default=uuid.uuid4)
