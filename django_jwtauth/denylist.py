@@ -160,7 +160,7 @@ denylist = Denylist()
 
 
 def deny(entries: Sequence[DenylistEntry]) -> None:
-    """Store entries, those that exist already excepted, and enforce them in this process."""
+    """Store entries, except those that exist already, and enforce them in this process."""
     alias = write_alias()
     # In one order: two of these at once then wait for each other, but never both.
     entries = sorted(entries, key=lambda entry: entry.value)
@@ -185,13 +185,15 @@ def deny_sessions(sessions: SessionQuerySet, keys: Sequence[UUID], reason: str, 
 
 
 def _enforce(ids: Sequence[str]) -> None:
-    """Deny ids in this process.
+    """Deny ids in this process, from the commit on: a transaction that is rolled back denies nothing.
 
-    At once, because a test never commits, and once more from commit on, because a load before it would have
-    forgotten them; if there is none, that is what the next load does.
+    By a change of the snapshot rather than a load, for the load that is under way may have read before the commit.
     """
-    denylist.add(ids)
-    transaction.on_commit(partial(denylist.add, ids), using=write_alias())
+    alias = write_alias()
+    if _is_in_test_case(connections[alias]):
+        # A test never commits, and nobody else sees what it has written.
+        denylist.add(ids)
+    transaction.on_commit(partial(denylist.add, ids), using=alias)
 
 
 def allow(entries: DenylistQuerySet) -> int:

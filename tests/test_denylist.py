@@ -285,6 +285,17 @@ class TestTransactions:
         denylist.check(claims(sid=encode_id(value)))
 
     @pytest.mark.django_db(transaction=True)
+    def test_a_revocation_that_is_rolled_back_is_never_enforced(self, user):
+        pair = sessions.start(user)
+        sessions.verify(pair.access_token)
+        with transaction.atomic():
+            sessions.revoke(pair.session)
+            assert sessions.verify(pair.access_token)
+            transaction.set_rollback(True)
+        assert sessions.verify(pair.access_token)
+        assert sessions.refresh(pair.refresh_token)
+
+    @pytest.mark.django_db(transaction=True)
     def test_on_its_own_it_denies_nothing_that_was_not_committed(self, monkeypatch):
         value = new_id()
 

@@ -101,10 +101,13 @@ def test_a_late_commit(log_in, accepts, refuses, elapse):
 
 @states(
     68,
-    "A revocation that is rolled back denies nothing elsewhere, and nothing here once the list is loaded again. "
+    "A revocation that is rolled back denies nothing, neither elsewhere nor in the process that revoked. "
     "Inside of the open transaction of a test it is enforced at once.",
     OWN,
-    also=(f"{PROCESSES}test_a_slow_transaction_counts_from_its_commit_on",),
+    also=(
+        f"{PROCESSES}test_a_slow_transaction_counts_from_its_commit_on",
+        "tests/test_denylist.py::TestTransactions::test_a_revocation_that_is_rolled_back_is_never_enforced",
+    ),
 )
 def test_rollback(tokens, revoke, refresh, accepts, refuses, elapse):
     accepts(tokens["access_token"])
