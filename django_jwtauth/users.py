@@ -1,5 +1,6 @@
 """The user behind the claims. A local user is looked for where the issuer is ours, or where ``USER`` finds one."""
 
+import logging
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, lru_cache, partial
@@ -18,6 +19,8 @@ from .conf import get_config
 from .errors import InvalidTokenError, JWTAuthError, UnavailableError
 from .issuers import trusted_issuers
 from .prepared import Place, fetch
+
+logger = logging.getLogger("django_jwtauth")
 
 NAME_LENGTH = 1024
 """Characters of a user name; longer ones are refused unread."""
@@ -246,8 +249,12 @@ def _find_foreign(claims: Claims) -> Any:
         raise InvalidTokenError
     try:
         user = trusted.user_hook(claims)
+    except ObjectDoesNotExist as error:
+        raise InvalidTokenError from error
     except Exception as error:
         if names_nobody(error):
+            # The claims hold what no row can have, or the hook has a mistake: nobody but its author can tell.
+            logger.exception("USER of the trusted issuer %r failed; the token is refused.", claims.iss)
             raise InvalidTokenError from error
         if isinstance(error, OperationalError | InterfaceError):
             raise UnavailableError from error

@@ -10,7 +10,8 @@ from http import HTTPStatus
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import ValidationError
+from django.db import DataError, InterfaceError, OperationalError
 from django.db.models import TextChoices
 
 from django_jwtauth import fetched_ring, sessions, users
@@ -471,6 +472,25 @@ class TestUsers:
         trust(USER=lambda claims: get_user_model().objects.get(**{field: claims.sub}))
         answer = get(path, token(KEY, sub=sub))
         assert (answer.status_code, answer.json()["code"]) == (HTTPStatus.UNAUTHORIZED, "token_invalid")
+
+    @pytest.mark.parametrize("path", ["/plain/", "/active/"])
+    @pytest.mark.parametrize("error", [ValueError, ValidationError, DataError])
+    def test_an_error_of_the_hook_that_is_answered_by_401_is_logged(self, get, trust, db, path, error, caplog):
+        def fail(claims):
+            raise error("of the hook")
+
+        trust(USER=fail)
+        assert get(path).status_code == HTTPStatus.UNAUTHORIZED
+        (record,) = (record for record in caplog.records if record.name == "django_jwtauth")
+        assert (record.levelname, record.exc_info[0]) == ("ERROR", error)
+        assert record.getMessage() == f"USER of the trusted issuer {ISS!r} failed; the token is refused."
+
+    @pytest.mark.parametrize("path", ["/plain/", "/active/"])
+    @pytest.mark.parametrize("hook", [lambda claims: None, lambda claims: get_user_model().objects.get(pk=None)])
+    def test_that_the_hook_finds_nobody_is_not(self, get, trust, db, path, hook, caplog):
+        trust(USER=hook)
+        assert get(path).status_code == HTTPStatus.UNAUTHORIZED
+        assert [record for record in caplog.records if record.name == "django_jwtauth"] == []
 
     @pytest.mark.parametrize("path", ["/plain/", "/active/"])
     def test_a_mistake_in_the_hook_is_not_hidden(self, get, trust, db, path):
