@@ -127,8 +127,8 @@ class SessionQuerySet(models.QuerySet["Session"]):
 class Session(models.Model):
     """One login: a family of refresh tokens and the access tokens that came with them.
 
-    No token is in the row. A refresh token is derived from ``id``, ``generation``, ``nonce`` and a key from
-    ``SECRET_KEY``, so neither the database nor the secret alone makes one.
+    No token is in the row. A refresh token is derived from ``id``, ``generation``, ``nonce``, ``ISSUER`` and a key
+    from ``SECRET_KEY``, so neither the database nor the secret alone makes one.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)

@@ -3,7 +3,8 @@
     "jrt_" + base64url( version 1 byte | session id 16 | generation, LEB128 varint | MAC 20 )
 
 The MAC is the first 20 bytes of HMAC-SHA-256 over all that stands before it, under a key made of the secret
-key and the row's nonce. The prefix lets secret scanners find a leaked token.
+key, the row's nonce and the issuer. So one issuer never takes the token of another one, even where they share
+database and secret key. The prefix lets secret scanners find a leaked token.
 """
 
 import hmac
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 from django.utils.crypto import salted_hmac
 
+from .conf import get_config
 from .encoding import ID_BYTES, b64url_decode, b64url_encode, to_id
 from .errors import InvalidTokenError
 from .keys import secret_keys
@@ -36,7 +38,7 @@ class PresentedToken(NamedTuple):
 
 
 def derive(session_id: uuid.UUID, generation: int, nonce: bytes) -> str:
-    """Return the refresh token of a session's generation, under the current ``SECRET_KEY``."""
+    """Return the refresh token of a session's generation, under the current ``SECRET_KEY`` and ``ISSUER``."""
     body = VERSION + session_id.bytes + _to_varint(generation)
     return PREFIX + b64url_encode(body + _mac(secret_keys()[0], nonce, body))
 
@@ -58,13 +60,14 @@ def read(token: str) -> PresentedToken:
 
 
 def is_genuine(presented: PresentedToken, nonce: bytes) -> bool:
-    """Tell, in constant time, whether we derived this token, under ``SECRET_KEY`` or one of its fallbacks."""
+    """Tell, in constant time, whether we derived this token, under ``ISSUER`` and ``SECRET_KEY`` or a fallback."""
     # A list, so that how many keys were tried does not show in the time taken.
     return any([hmac.compare_digest(presented.mac, _mac(secret, nonce, presented.body)) for secret in secret_keys()])  # noqa: C419
 
 
 def _mac(secret: bytes, nonce: bytes, body: bytes) -> bytes:
-    key = salted_hmac(SALT, nonce, secret=secret, algorithm="sha256").digest()
+    # Unambiguous, because every nonce has the same length.
+    key = salted_hmac(SALT, nonce + get_config().issuer.encode(), secret=secret, algorithm="sha256").digest()
     return hmac.digest(key, body, "sha256")[:MAC_BYTES]
 
 

@@ -257,7 +257,7 @@ class TestRefreshTokens:
         whole = pair.refresh_token
         assert inspect("jrt_abc") == (1, "Refresh token: not whole, or never one of ours.\n")
         forged = whole[:-3] + ("A" if whole[-3] != "A" else "B") + whole[-2:]
-        unknown = (1, "Refresh token: of no session here, or made under another SECRET_KEY.\n")
+        unknown = (1, "Refresh token: of no session here, or made under another SECRET_KEY or ISSUER.\n")
         assert inspect(forged) == unknown
         Session.objects.all().delete()
         assert inspect(whole) == unknown

@@ -12,6 +12,7 @@ from django_jwtauth.refresh_tokens import derive, is_genuine, read
 ALPHABET = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
 SESSION = uuid.UUID("00112233-4455-4677-8899-aabbccddeeff")
 NONCE = bytes(range(16))
+ISSUER = b"https://id.example.com"
 GENERATIONS = [
     (0, b"\x00"),
     (1, b"\x01"),
@@ -30,6 +31,7 @@ GENERATIONS = [
 def _secret(settings):
     settings.SECRET_KEY = "a secret"
     settings.SECRET_KEY_FALLBACKS = []
+    settings.JWTAUTH = {"ISSUER": ISSUER.decode()}
 
 
 def is_accepted(token, nonce=NONCE):
@@ -61,11 +63,11 @@ class TestFormat:
     def test_is_version_session_generation_and_mac(self, generation, varint):
         body = b"\x01" + SESSION.bytes + varint
         secret = hashlib.sha256(b"django_jwtauth.refresh_token" + b"a secret").digest()
-        key = hmac.digest(secret, NONCE, "sha256")
+        key = hmac.digest(secret, NONCE + ISSUER, "sha256")
         assert derive(SESSION, generation, NONCE) == token_of(body + hmac.digest(key, body, "sha256")[:20])
 
     def test_never_changes_because_those_of_today_are_presented_to_the_next_release(self):
-        assert derive(SESSION, 300, NONCE) == "jrt_AQARIjNEVUZ3iJmqu8zd7v-sAnb3G9t6o1imnRDJskSM1NbwFc8v"
+        assert derive(SESSION, 300, NONCE) == "jrt_AQARIjNEVUZ3iJmqu8zd7v-sAppHsf3J0mkl-C30utOQlucjFQXe"
 
     def test_is_55_characters_long(self):
         assert [len(derive(SESSION, generation, NONCE)) for generation in (0, 127, 128, 2**31 - 1)] == [55, 55, 56, 60]
@@ -86,6 +88,17 @@ class TestFormat:
             derive(SESSION, 0, bytes(16)),
         ]
         assert len({data_of(token)[-20:] for token in others}) == len(others)
+
+    @pytest.mark.parametrize(
+        "other", ["https://id.example.co", "https://id.example.com/", "https://ID.example.com", "é"]
+    )
+    def test_the_token_of_another_issuer_is_not_genuine(self, settings, other):
+        token = derive(SESSION, 0, NONCE)
+        settings.JWTAUTH = {"ISSUER": other}
+        assert not is_accepted(token)
+        assert is_accepted(derive(SESSION, 0, NONCE))
+        settings.JWTAUTH = {"ISSUER": "https://id.example.com"}
+        assert is_accepted(token)
 
     def test_the_same_generation_has_the_same_token(self):
         assert derive(SESSION, 5, NONCE) == derive(SESSION, 5, NONCE)
@@ -203,7 +216,7 @@ class TestGenuine:
 
     def test_a_longer_part_of_the_mac_is_no_second_token(self):
         body = data_of(derive(SESSION, 0, NONCE))[:-20]
-        key = hmac.digest(hashlib.sha256(b"django_jwtauth.refresh_tokena secret").digest(), NONCE, "sha256")
+        key = hmac.digest(hashlib.sha256(b"django_jwtauth.refresh_tokena secret").digest(), NONCE + ISSUER, "sha256")
         whole = hmac.digest(key, body, "sha256")
         assert is_accepted(token_of(body + whole[:20]))
         assert not any(is_accepted(token_of(body + whole[:length])) for length in (16, 19, 21, 24, 32))

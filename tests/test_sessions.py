@@ -432,6 +432,14 @@ class TestVerify:
 
 
 class TestRefresh:
+    def test_the_refresh_token_of_another_issuer_is_refused_and_ends_nothing(self, pair, jwtauth, client):
+        jwtauth(ISSUER="other")
+        with pytest.raises(InvalidTokenError):
+            sessions.refresh(pair.refresh_token)
+        assert client.post("/auth/token/revoke/", {"token": pair.refresh_token}).status_code == 200
+        jwtauth(ISSUER="django-jwtauth")
+        assert sessions.refresh(pair.refresh_token).session == pair.session
+
     def test_it_rotates(self, pair):
         second = sessions.refresh(pair.refresh_token)
         assert second.refresh_token != pair.refresh_token

@@ -95,7 +95,7 @@ class Command(BaseCommand):
         except DatabaseFailure as error:
             raise CommandError("The database does not answer, and without it nothing is known.") from error
         if session is None or not refresh_tokens.is_genuine(presented, bytes(session.nonce)):
-            self.stdout.write("Refresh token: of no session here, or made under another SECRET_KEY.")
+            self.stdout.write("Refresh token: of no session here, or made under another SECRET_KEY or ISSUER.")
             return False
         age = session.generation - presented.generation
         kind = {0: "the current one", 1: "the one before the current one"}.get(age, "an old one, whose use ends it")
