@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from .conf import DEFAULT_ISSUER, find_problems, get_config, is_count
 from .encoding import encode_id, new_id
 from .key_material import UnusableKeyError
 from .keys import FROM_SECRET_KEY, load_keys
-from .models import Session, write_alias
+from .models import write_alias
+from .tenancy import tables_differ_by_schema
 from .throttling import FailedRefreshThrottle, LoginAccountThrottle, LoginThrottle, RefreshThrottle
 from .tokens import get_codec
 
@@ -36,6 +38,7 @@ def register() -> None:
     for check in (
         *(check_settings, check_keys, check_trusted_issuers, check_denylist),
         *(check_token_size, check_user_model, check_stray_settings, check_throttles),
+        *(check_router, check_tenants, check_autocommit),
     ):
         checks.register(check, checks.Tags.security)
     for check in (check_issuer_is_own, check_throttle_cache, check_proxies):
@@ -134,7 +137,10 @@ def check_denylist(**kwargs: Any) -> list[checks.CheckMessage]:
     """There is a denylist where there is a database, and only there."""
     if find_problems(getattr(settings, "JWTAUTH", {})):
         return []  # another check says what is wrong
-    has_database = connections.settings[write_alias()]["ENGINE"] != NO_DATABASE
+    alias = _constant_alias()
+    if alias is None:
+        return []  # another check says what is wrong
+    has_database = connections.settings[alias]["ENGINE"] != NO_DATABASE
     has_denylist = get_config().denylist_interval is not None
     if has_denylist and not has_database:
         return [
@@ -188,13 +194,77 @@ def check_token_size(**kwargs: Any) -> list[checks.CheckMessage]:
 
 def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
     """Users and sessions are in one database: they are read together and refer to each other."""
-    if router.db_for_write(get_user_model()) == router.db_for_write(Session):
+    alias = _constant_alias()
+    if alias is None or router.db_for_write(get_user_model()) == alias:
         return []
     return [
         checks.Error(
             "The user model and the tables of jwtauth are in different databases.",
             hint="Route the app label 'jwtauth' to the database of the user model in DATABASE_ROUTERS.",
             id="jwtauth.E019",
+        )
+    ]
+
+
+def check_router(**kwargs: Any) -> list[checks.CheckMessage]:
+    """All requests and threads use one database for the tables of this app."""
+    try:
+        aliases = _aliases()
+    except Exception as error:
+        found = f"raises {type(error).__name__} outside of a request"
+    else:
+        if len(aliases) == 1 and aliases <= set(connections):
+            return []
+        found = f"names {', '.join(sorted(map(repr, aliases)))}"
+    return [
+        checks.Error(
+            f"The database router {found} for the tables of jwtauth.",
+            hint="Have db_for_write return one alias of DATABASES for the app label 'jwtauth', always and in every "
+            "thread. Each process holds one denylist, and tokens of different databases are not told apart.",
+            id="jwtauth.E038",
+        )
+    ]
+
+
+def _aliases() -> set[str]:
+    """Return what the routers answer here and in a thread without a request. Raises what they raise."""
+    with ThreadPoolExecutor(max_workers=1) as elsewhere:
+        return {write_alias(), write_alias(), elsewhere.submit(write_alias).result()}
+
+
+def _constant_alias() -> str | None:
+    """Return the one database of our tables, or None where ``check_router`` says what is wrong."""
+    try:
+        aliases = _aliases()
+    except Exception:
+        return None
+    return aliases.pop() if len(aliases) == 1 and aliases <= set(connections) else None
+
+
+def check_tenants(**kwargs: Any) -> list[checks.CheckMessage]:
+    """No tenant has a schema with sessions or users of its own."""
+    if _constant_alias() is None or not tables_differ_by_schema():
+        return []
+    return [
+        checks.Error(
+            "Each tenant has tables of its own for sessions or users.",
+            hint="Move 'django_jwtauth' and the app of the user model from TENANT_APPS to SHARED_APPS. Each process "
+            "holds one denylist: revoked tokens would be accepted, and those of one tenant by the others.",
+            id="jwtauth.E037",
+        )
+    ]
+
+
+def check_autocommit(**kwargs: Any) -> list[checks.CheckMessage]:
+    """What is written is committed, unless a transaction was begun."""
+    alias = _constant_alias()
+    if alias is None or connections.settings[alias]["AUTOCOMMIT"]:
+        return []
+    return [
+        checks.Error(
+            f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: sessions and revocations are not committed.",
+            hint="Leave AUTOCOMMIT out, and write ATOMIC_REQUESTS where each request is to be one transaction.",
+            id="jwtauth.E039",
         )
     ]
 

@@ -24,6 +24,7 @@ from .encoding import encode_id
 from .errors import DenylistUnavailableError, RevokedTokenError
 from .models import BATCH, DenylistEntry, DenylistQuerySet, SessionQuerySet, chunks, write_alias
 from .process.reloading import Held, Plan, Reloader, TooOldError
+from .tenancy import Source, is_current, source_of
 
 MAX_WAIT_SECONDS = 1.0
 """A request waits this long for a load."""
@@ -40,6 +41,8 @@ class Snapshot:
     denied: Set[str]
     own: Mapping[str, Moment]
     """Denied by this process, and when; kept until a load that began later holds them too."""
+    source: Source | None = None
+    """Where it was read; None where all requests read the same tables."""
 
 
 NOTHING_LOADED = Snapshot(frozenset(), {})
@@ -72,6 +75,8 @@ class Denylist:
         snapshot = held.value
         if time.monotonic() >= held.due_monotonic or time.time() >= held.due_wall:
             snapshot = self._renewed(Moment.now())
+        if snapshot.source is not None:
+            _check_source(snapshot.source)
         sid, jti, denied, own = claims.sid, claims.jti, snapshot.denied, snapshot.own
         if sid in denied or jti in denied or (own and (sid in own or jti in own)):
             raise RevokedTokenError("denylist")
@@ -98,10 +103,34 @@ class Denylist:
             self._reloader.pin(NOTHING_LOADED)
             return NOTHING_LOADED
         ages = config.denylist_interval.total_seconds(), config.denylist_max_staleness.total_seconds()
+        held = self._reloader.held
+        if held.value.source is not None and arrived.since(held.as_of) <= max(ages):
+            # Requests that read other tables do not replace a snapshot that is in use.
+            _check_source(held.value.source)
         try:
             return self._reloader.get(arrived, *ages)
         except TooOldError:
             raise DenylistUnavailableError from None
+
+
+def _check_source(source: Source) -> None:
+    """Refuse a request that reads other tables than the snapshot: it says nothing about its tokens.
+
+    Raises ``DenylistUnavailableError``.
+    """
+    try:
+        if is_current(source):
+            return
+    except Exception:
+        # Raised further, it would end in an error report that shows the request's token.
+        logger.exception("The database router cannot tell where the denylist is.")
+    else:
+        logger.error(
+            "The denylist of this process was read from %r, and this request uses another database or schema. "
+            "It is refused: tokens and sessions of tenants with tables of their own are not told apart.",
+            source,
+        )
+    raise DenylistUnavailableError
 
 
 def _keep_own(held: Snapshot, found: Held[Snapshot]) -> Snapshot:
@@ -132,15 +161,15 @@ def _is_in_test_case(connection: Any) -> bool:
 def _read_here(alias: str, before: Snapshot) -> Snapshot:
     # A failed statement would otherwise end the transaction that the request runs in.
     with transaction.atomic(using=alias):
-        return _read(alias)
+        return _read(connections[alias])
 
 
 def _read_apart(alias: str, before: Snapshot) -> Snapshot:
-    connections[alias] = _unpooled(alias)
+    connection = connections[alias] = _unpooled(alias)
     try:
-        return _read(alias)
+        return _read(connection)
     finally:
-        connections[alias].close()
+        connection.close()
 
 
 def _unpooled(alias: str) -> Any:
@@ -152,8 +181,8 @@ def _unpooled(alias: str) -> Any:
     return connection
 
 
-def _read(alias: str) -> Snapshot:
-    return Snapshot(listing.read(alias), {})
+def _read(connection: Any) -> Snapshot:
+    return Snapshot(listing.read(connection.alias), {}, source_of(connection))
 
 
 denylist = Denylist()

@@ -1,7 +1,9 @@
 import re
+import threading
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -494,6 +496,88 @@ def test_users_and_sessions_in_different_databases_are_an_error(settings):
     assert (message.level, message.id) == (ERROR, "jwtauth.E019")
     assert message.msg == "The user model and the tables of jwtauth are in different databases."
     assert message.hint == "Route the app label 'jwtauth' to the database of the user model in DATABASE_ROUTERS."
+
+
+SHARED = ["django_jwtauth", "django.contrib.auth"]
+ENGINE = "django_tenants.postgresql_backend"
+
+
+class TestOneDatabase:
+    @pytest.fixture
+    def router(self, settings):
+        router = SimpleNamespace(db_for_write=lambda model, **hints: "default")
+        settings.DATABASE_ROUTERS = [router]
+        return router
+
+    @pytest.mark.parametrize(
+        ("engine", "names", "is_wrong"),
+        [
+            ("", {}, False),
+            ("", {"TENANT_APPS": ["notes"]}, False),
+            ("", {"TENANT_APPS": ["django_jwtauth"]}, True),
+            ("", {"TENANT_APPS": ("django_jwtauth.apps.JWTAuthConfig",), "SHARED_APPS": SHARED}, True),
+            ("", {"TENANT_APPS": ["django.contrib.auth"], "SHARED_APPS": SHARED}, True),
+            (ENGINE, {}, True),
+            (ENGINE, {"SHARED_APPS": SHARED}, False),
+            (ENGINE, {"SHARED_APPS": SHARED[:1]}, True),
+            (ENGINE, {"SHARED_APPS": SHARED[1:]}, True),
+            (ENGINE, {"SHARED_APPS": SHARED, "TENANT_APPS": ["django_jwtauth"]}, True),
+            (ENGINE, {"TENANT_TYPES": {"public": {"APPS": SHARED}, "shop": {"APPS": ["notes"]}}}, False),
+            (ENGINE, {"TENANT_TYPES": {"public": {"APPS": SHARED}, "shop": {"APPS": SHARED}}}, True),
+            (ENGINE, {"TENANT_TYPES": {"main": {"APPS": SHARED}}, "PUBLIC_SCHEMA_NAME": "main"}, False),
+        ],
+    )
+    def test_a_schema_for_each_tenant_is_an_error(self, settings, monkeypatch, engine, names, is_wrong):
+        if engine:
+            default = {**connections.settings["default"], "ENGINE": engine}
+            monkeypatch.setitem(connections.settings, "default", default)
+        for name, value in names.items():
+            setattr(settings, name, value)
+        messages = found()
+        assert [(message.level, message.id) for message in messages] == [(ERROR, "jwtauth.E037")] * is_wrong
+        for message in messages:
+            assert message.msg == "Each tenant has tables of its own for sessions or users."
+            assert "SHARED_APPS" in message.hint
+
+    def test_a_router_whose_answer_changes_is_an_error(self, router, monkeypatch):
+        monkeypatch.setitem(connections.settings, "other", connections.settings["default"])
+        aliases = iter(["default", "other"] * 100)
+        monkeypatch.setattr(router, "db_for_write", lambda model, **hints: next(aliases))
+        (message,) = found()
+        assert (message.level, message.id) == (ERROR, "jwtauth.E038")
+        assert message.msg == "The database router names 'default', 'other' for the tables of jwtauth."
+
+    def test_so_is_one_that_answers_by_thread(self, router, monkeypatch):
+        here = threading.current_thread()
+        monkeypatch.setattr(
+            router,
+            "db_for_write",
+            lambda model, **hints: "default" if threading.current_thread() is here else "other",
+        )
+        assert [message.id for message in found()] == ["jwtauth.E038"]
+
+    def test_so_is_one_that_raises_outside_of_a_request(self, router):
+        def raise_(model, **hints):
+            raise LookupError("no tenant")
+
+        router.db_for_write = raise_
+        (message,) = found()
+        assert message.msg == "The database router raises LookupError outside of a request for the tables of jwtauth."
+
+    def test_so_is_one_that_names_an_unknown_database(self, router):
+        router.db_for_write = lambda model, **hints: "missing"
+        (message,) = found()
+        assert message.msg == "The database router names 'missing' for the tables of jwtauth."
+
+    def test_a_router_that_always_answers_the_same_is_sound(self, router):
+        assert found() == []
+
+    def test_a_database_without_autocommit_is_an_error(self, monkeypatch):
+        default = {**connections.settings["default"], "AUTOCOMMIT": False}
+        monkeypatch.setitem(connections.settings, "default", default)
+        (message,) = found()
+        assert (message.level, message.id) == (ERROR, "jwtauth.E039")
+        assert message.msg == "DATABASES['default']['AUTOCOMMIT'] is False: sessions and revocations are not committed."
 
 
 @pytest.mark.parametrize("name", ["JWT_AUTH", "SIMPLE_JWT", "JWT_AUTHENTICATION", "DJANGO_JWTAUTH"])

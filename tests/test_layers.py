@@ -10,7 +10,7 @@ PACKAGE = Path(django_jwtauth.__file__).parent
 LAYERS = (
     {"errors", "clock", "conf", "claims", "encoding", "key_material", "signals", "strict_json"},
     {"keys", "cache", "client", "download", "models", "prepared", "process"},
-    {"audit", "fetched_ring", "listing", "races", "admin_words"},
+    {"audit", "fetched_ring", "listing", "tenancy", "races", "admin_words"},
     {"issuers", "pruning"},
     {"tokens", "refresh_tokens", "denylist", "users"},
     {"pairs"},
