@@ -23,6 +23,8 @@ BATCH = 500
 """Rows of one statement."""
 MAX_GENERATION = 2**31 - 1
 """Refreshes of one session: the greatest number that the column holds in every database."""
+MAX_AUTH_HASH_LENGTH = 128
+"""Characters of a session auth hash that are stored as they are."""
 LONGEST_USER_ID = 255
 """Characters of a user's primary key that an entry of the denylist notes."""
 
@@ -137,7 +139,7 @@ class Session(models.Model):
     )
     nonce = models.BinaryField(max_length=NONCE_BYTES, default=new_nonce, editable=False)
     generation = models.PositiveIntegerField(_("generation"), default=0, help_text=_("How often it was refreshed."))
-    auth_hash = models.CharField(max_length=128, editable=False)
+    auth_hash = models.CharField(max_length=MAX_AUTH_HASH_LENGTH, editable=False)
     access_expires_at = models.DateTimeField(
         _("last access until"), help_text=_("The latest expiry of any access token handed out.")
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.hashers import get_hasher, identify_hasher
 from django.db import connections, transaction
 from django.db.models import F
@@ -42,7 +43,7 @@ def _decisive_parents() -> list[Any]:
     """Return the concrete parents of the user model that hold the password, or what tells who is active."""
     decisive = {"password", "is_active"}
     parents = _root()._meta.get_parent_list()
-    if not _stores_activity():
+    if not _stores_activity() or _has_own_hash():
         return list(parents)
     return [parent for parent in parents if decisive & {field.attname for field in parent._meta.local_concrete_fields}]
 
@@ -52,12 +53,22 @@ def _stores_activity() -> bool:
     return any(field.attname == "is_active" for field in _root()._meta.concrete_fields)
 
 
+def _has_own_hash() -> bool:
+    """Whether the session auth hash may depend on more than the password."""
+    names = ("get_session_auth_hash", "_get_session_auth_hash")
+    return any(getattr(_root(), name) is not getattr(AbstractBaseUser, name) for name in names)
+
+
 def _concerns(update_fields: Any, field: str) -> bool:
     return update_fields is None or field in update_fields
 
 
 def _may_deactivate(update_fields: Any) -> bool:
     return not _stores_activity() or _concerns(update_fields, "is_active")
+
+
+def _may_change_hash(update_fields: Any) -> bool:
+    return _has_own_hash() or _concerns(update_fields, "password")
 
 
 def _user_of(instance: Any) -> Any:
@@ -81,7 +92,7 @@ def _end_what_changed(instance: Any, created: bool, raw: bool, using: str, updat
         state[WAS_SET] = True
     # A child's row may be new where the user's is not.
     is_new = created and issubclass(_root(), instance._meta.concrete_model)
-    may_deactivate, may_change = _may_deactivate(update_fields), _concerns(update_fields, "password")
+    may_deactivate, may_change = _may_deactivate(update_fields), _may_change_hash(update_fields)
     if is_new or raw or using != write_alias() or not (may_deactivate or may_change):
         return
     user = _user_of(instance)

@@ -4,6 +4,7 @@ import logging
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, lru_cache, partial
+from hashlib import sha256
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -18,6 +19,7 @@ from .claims import Claims
 from .conf import get_config
 from .errors import InvalidTokenError, JWTAuthError, UnavailableError
 from .issuers import trusted_issuers
+from .models import MAX_AUTH_HASH_LENGTH
 from .prepared import Place, fetch
 
 logger = logging.getLogger("django_jwtauth")
@@ -201,9 +203,16 @@ def was_overtaken(user: Any) -> bool:
 
 
 def auth_hashes(user: Any) -> Iterator[str]:
-    """Yield Django's session auth hash of a user under the current secret key, then under its fallbacks."""
-    yield user.get_session_auth_hash()
-    yield from user.get_session_auth_fallback_hash()
+    """Yield the session auth hash of a user under the current secret key, then under its fallbacks.
+
+    One of the project's own may be longer than its column: then the SHA-256 of it stands for it.
+    """
+    yield _fit(user.get_session_auth_hash())
+    yield from map(_fit, user.get_session_auth_fallback_hash())
+
+
+def _fit(auth_hash: str) -> str:
+    return auth_hash if len(auth_hash) <= MAX_AUTH_HASH_LENGTH else sha256(auth_hash.encode()).hexdigest()
 
 
 @lru_cache

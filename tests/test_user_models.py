@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-KINDS = ["UUIDUser", "TextUser", "BigUser", "EarlyUser", "Account", "ChildUser", "SoftUser", "LeavingUser", "PartyUser"]
+KINDS = [
+    "UUIDUser",
+    "TextUser",
+    "BigUser",
+    "EarlyUser",
+    "Account",
+    "ChildUser",
+    "SoftUser",
+    "LeavingUser",
+    "PartyUser",
+    "SaltUser",
+    "",
+]
 
 
 @pytest.mark.parametrize(("kind", "file"), [*((kind, "contract.py") for kind in KINDS), ("GuestUser", "guests.py")])

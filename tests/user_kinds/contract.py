@@ -144,6 +144,43 @@ def test_an_activity_that_is_computed_from_other_fields_ends_sessions_as_well(us
     assert Session.objects.get().revoke_reason == "inactive"
 
 
+class TestHashOfItsOwn:
+    @pytest.fixture(autouse=True)
+    def _own(self, user):
+        if not hasattr(user, "salt"):
+            pytest.skip("only where the user model has one")
+
+    @pytest.mark.parametrize("update_fields", [None, ["salt"], ["salt", "email"]])
+    def test_a_save_of_any_field_that_changes_it_ends_the_sessions(self, user, update_fields):
+        pair = sessions.start(user)
+        user.salt = "pepper"
+        user.save(update_fields=update_fields)
+        assert has_ended(pair)
+        assert Session.objects.get().revoke_reason == "password"
+        assert is_live(sessions.start(user))
+
+    def test_a_save_that_does_not_change_it_costs_one_statement(self, user):
+        pair = sessions.start(user)
+        with statements() as executed:
+            user.save(update_fields=["email"])
+        assert len(executed) == 2
+        assert is_live(pair)
+
+    def test_a_refresh_notices_what_no_save_told(self, user):
+        pair = sessions.start(user)
+        get_user_model().objects.update(salt="pepper")
+        with pytest.raises(RevokedTokenError):
+            sessions.refresh(pair.refresh_token)
+
+    def test_a_hash_upgrade_at_login_carries_the_sessions_over(self, user):
+        get_user_model().objects.update(password=make_password("correct horse", hasher="pbkdf2_sha256"))
+        user = get_user_model().objects.get()
+        pair = sessions.start(user)
+        assert user.check_password("correct horse")
+        assert user.password.startswith("md5$")
+        assert is_live(pair)
+
+
 def test_through_every_model_that_is_a_user_model(user, proxy_user):
     pair = sessions.start(user)
     proxy_user.objects.get(pk=user.pk).delete()
