@@ -7,11 +7,19 @@ from importlib import import_module
 
 import pytest
 from django.core.management import get_commands
+from django.urls import include, path, resolve
 
 from django_jwtauth.management.commands.jwtauth_inspect import STAGES
-from django_jwtauth.views import JWKS_MAX_AGE
+from django_jwtauth.views import JWKS_MAX_AGE, JWKSView
 from tests import readme
 from tests.servers import EXAMPLE
+
+
+class MountedURLs:
+    """The URLs of a project that has done what the README says, and no more."""
+
+    urlpatterns = (path("auth/", include("django_jwtauth.urls")),)
+
 
 PATHS = {page.name: page for page in readme.PAGES}
 PAGES = {name: path.read_text() for name, path in PATHS.items()}
@@ -32,10 +40,16 @@ def first_cells(text: str, title: str) -> list[str]:
 class TestPages:
     def test_every_link_leads_somewhere(self, name: str) -> None:
         for target in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[name]):
-            path, _, anchor = target.partition("#")
-            page = PATHS[name].parent / (path or name)
+            file, _, anchor = target.partition("#")
+            page = PATHS[name].parent / (file or name)
             assert page.is_file(), target
             assert not anchor or anchor in anchors(page.read_text()), target
+
+    def test_every_jwk_set_of_this_app_is_where_the_package_serves_it(self, name: str) -> None:
+        if name == "issuers.md":
+            assert "https://api.example.com/" in PAGES[name]
+        for place in re.findall(r"https://api\.example\.com(/[^\"\s]*jwks\.json)", PAGES[name]):
+            assert resolve(place, MountedURLs).func.view_class is JWKSView
 
     def test_every_command_exists(self, name: str) -> None:
         assert set(re.findall(r"manage\.py (\w+)", PAGES[name])) <= get_commands().keys()
