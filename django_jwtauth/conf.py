@@ -94,6 +94,7 @@ class Rule(NamedTuple):
     id: str
     accepts: Callable[[Any], bool]
     hint: str
+    is_hook: bool = False
 
 
 def is_text(value: Any) -> bool:
@@ -119,13 +120,27 @@ def _is_duration(least: timedelta, most: timedelta) -> Callable[[Any], bool]:
 
 def is_hook(value: Any, *arguments: str) -> bool:
     """Whether a value is a callable that can be called with these arguments, its dotted path, or None."""
-    if isinstance(value, str) and not all(name.isidentifier() for name in value.split(".")):
+    if isinstance(value, str) and not _is_dotted_path(value):
         return False
     try:
         hook = import_string(value) if isinstance(value, str) else value
     except Exception:  # importing runs the project's code, which may raise anything
         return False
     return hook is None or (callable(hook) and not inspect.iscoroutinefunction(hook) and _takes(hook, arguments))
+
+
+def complaint(value: Any, is_hook: bool) -> str:
+    """Say what is wrong with an unusable value; of a hook's dotted path, what importing it raises."""
+    if is_hook and isinstance(value, str) and _is_dotted_path(value):
+        try:
+            import_string(value)
+        except Exception as error:  # as in is_hook
+            return f"cannot be imported. {type(error).__name__}: {error}"
+    return "is not usable."
+
+
+def _is_dotted_path(value: str) -> bool:
+    return all(name.isidentifier() for name in value.split("."))
 
 
 def _takes(hook: Callable[..., Any], arguments: Iterable[str]) -> bool:
@@ -199,6 +214,7 @@ RULES = {
         lambda value: is_hook(value, "user", "session", "request"),
         'Write a callable or its dotted path such as "accounts.tokens.claims"; '
         "it takes (user, session, request) and returns a dict.",
+        is_hook=True,
     ),
     "TRUSTED_ISSUERS": Rule(
         "jwtauth.E025",
@@ -222,7 +238,7 @@ def find_problems(raw: Any) -> list[Problem]:
         if key not in RULES
     ]
     problems += [
-        Problem(rule.id, f"JWTAUTH['{key}'] is not usable.", rule.hint)
+        Problem(rule.id, f"JWTAUTH['{key}'] {complaint(raw[key], rule.is_hook)}", rule.hint)
         for key, rule in RULES.items()
         if key in raw and not rule.accepts(raw[key])
     ]

@@ -13,7 +13,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from .conf import Config, Problem, closest, get_config, is_audience, is_hook, is_text
+from .conf import Config, Problem, closest, complaint, get_config, is_audience, is_hook, is_text
 from .download import is_safe_url
 from .fetched_ring import ASYMMETRIC, FetchedRing, fetched_ring
 from .key_material import UnusableKeyError
@@ -116,6 +116,7 @@ class _Member(NamedTuple):
 
     accepts: Callable[[Any], bool]
     hint: str
+    is_hook: bool = False
 
 
 def _is_choice(allowed: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -162,6 +163,7 @@ MEMBERS = {
         lambda value: is_hook(value, "claims"),
         'Write a callable or its dotted path such as "accounts.tokens.user"; '
         "it takes (claims) and returns a user or None.",
+        is_hook=True,
     ),
 }
 
@@ -177,7 +179,7 @@ def _find_problems(config: Config, iss: str, entry: Mapping[str, Any]) -> list[P
         (f" has no member {name!r}.", closest(name, MEMBERS, "members")) for name in entry if name not in MEMBERS
     ]
     mistakes += [
-        (f"['{name}'] is not usable.", member.hint)
+        (f"['{name}'] {complaint(entry[name], member.is_hook)}", member.hint)
         for name, member in MEMBERS.items()
         if name in entry and not member.accepts(entry[name])
     ]

@@ -1,9 +1,11 @@
 import dataclasses
+import sys
 from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from django_jwtauth import issuers
 from django_jwtauth.conf import RULES, Config, find_problems, get_config
 
 DEFAULTS = {
@@ -122,8 +124,36 @@ def test_the_defaults_pass_their_own_rules():
 def test_a_bad_value_is_a_problem_and_says_what_to_write(name, value):
     (problem,) = find_problems({name: value})
     assert problem.id == BAD[name][0]
-    assert problem.message == f"JWTAUTH['{name}'] is not usable."
+    assert problem.message.startswith((f"JWTAUTH['{name}'] is not usable.", "JWTAUTH['CLAIMS'] cannot be imported. "))
     assert problem.hint.startswith("Write ")
+
+
+@pytest.mark.parametrize(
+    ("source", "raised"),
+    [
+        ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("from django.conf import no_such_name", "ImportError: cannot import name 'no_such_name' from 'django.conf' ("),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("", 'ImportError: Module "hooks_of_a_project" does not define a "hook" attribute/class'),
+    ],
+)
+def test_what_importing_a_hook_raises_is_told(tmp_path, monkeypatch, source, raised):
+    (tmp_path / "hooks_of_a_project.py").write_text("import used_by_hooks\n" if source else "")
+    (tmp_path / "used_by_hooks.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("hooks_of_a_project", "used_by_hooks"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    config = Config(trusted_issuers={"x": {"KEYS": [1], "AUDIENCE": "a", "USER": "hooks_of_a_project.hook"}})
+    for problem, place in (
+        (*find_problems({"CLAIMS": "hooks_of_a_project.hook"}), "['CLAIMS']"),
+        (*issuers.find_problems(config), "['TRUSTED_ISSUERS']['x']['USER']"),
+    ):
+        assert problem.message.startswith(f"JWTAUTH{place} cannot be imported. {raised}")
+
+
+def test_a_setting_that_is_no_hook_is_never_imported():
+    (problem,) = find_problems({"LEEWAY": "django.utils.timezone.now"})
+    assert problem.message == "JWTAUTH['LEEWAY'] is not usable."
 
 
 @pytest.mark.parametrize(("name", "value"), every(GOOD))
