@@ -39,7 +39,14 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_THROTTLE_RATES": dict.fromkeys(
-        ["jwtauth_login", "jwtauth_login_account", "jwtauth_refresh", "jwtauth_refresh_failed"]
+        [
+            "jwtauth_login",
+            "jwtauth_login_account",
+            "jwtauth_login_good",
+            "jwtauth_refresh",
+            "jwtauth_refresh_failed",
+            "jwtauth_revoke",
+        ]
     ),
 }
 

@@ -62,17 +62,25 @@ class JWTAuthentication(BaseAuthentication):
         Raises ``AuthenticationFailed`` for a token that is refused; 503 where that cannot be told.
         """
         get_codec()  # A mistake in the settings shows before there is a token that an error report would show too.
-        # Straight to Django's request, which middleware passes by itself; DRF's looks every attribute up twice.
-        meta = getattr(request, "_request", request).META
-        scheme, _, token = meta.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() != "bearer":
+        token = self.get_token(request)
+        if token is None:
             return None
         try:
-            claims = sessions.verify(token.strip(" "))
-            del meta, token  # So would a report of what a project's own get_user or USER does wrong.
+            claims = sessions.verify(token)
+            del token  # So would a report of what a project's own get_user or USER does wrong.
             return self.get_user(claims, request), claims
         except JWTAuthError as error:
             raise to_api_exception(error) from error
+
+    def get_token(self, request: Request) -> str | None:
+        """Return the access token that the request carries, or None where it carries none.
+
+        Override it to read the token from elsewhere. What a browser sends by itself, such as a cookie, then needs
+        protection against CSRF.
+        """
+        # Straight to Django's request, which middleware passes by itself; DRF's looks every attribute up twice.
+        scheme, _, token = getattr(request, "_request", request).META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        return token.strip(" ") if scheme.lower() == "bearer" else None
 
     def get_user(self, claims: Claims, request: Request) -> Any:
         """Return the user for verified claims."""

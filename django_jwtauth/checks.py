@@ -21,7 +21,7 @@ from .key_material import UnusableKeyError
 from .keys import FROM_SECRET_KEY, load_keys
 from .models import write_alias
 from .tenancy import tables_differ_by_schema
-from .throttling import FailedRefreshThrottle, LoginAccountThrottle, LoginThrottle, RefreshThrottle
+from .throttling import THROTTLES
 from .tokens import get_codec
 
 TOKEN_BUDGET = 1024
@@ -294,7 +294,7 @@ def check_throttles(**kwargs: Any) -> list[checks.CheckMessage]:
                 id="jwtauth.E030",
             )
         )
-    for throttle in (LoginThrottle, LoginAccountThrottle, FailedRefreshThrottle, RefreshThrottle):
+    for throttle in THROTTLES:
         try:
             throttle()
         except (KeyError, IndexError, ValueError, TypeError, AttributeError):  # what the REST framework makes of it

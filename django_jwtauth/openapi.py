@@ -73,6 +73,25 @@ _UNDECIDED = OpenApiResponse(
     _refusal("TokenUndecided", errors.UnavailableError, errors.DenylistUnavailableError, errors.IssuerUnavailableError),
     description="Whether the access token is good cannot be told now, or the database failed this request.",
 )
+_REVOCATION_REFUSED = OpenApiResponse(
+    _refusal(
+        "RevocationRefused",
+        errors.InvalidTokenError,
+        errors.ExpiredTokenError,
+        errors.RevokedTokenError,
+    ),
+    description="The access token in the `Authorization` header is refused, and the body has no token.",
+)
+_REVOCATION_FAILED = OpenApiResponse(
+    _refusal(
+        "RevocationFailed",
+        errors.UnavailableError,
+        errors.CacheUnavailableError,
+        errors.DenylistUnavailableError,
+        errors.IssuerUnavailableError,
+    ),
+    description="The database or the cache failed this request, or whether the access token is good cannot be told.",
+)
 _TOO_LARGE = OpenApiResponse(_DETAIL, description=f"The body has more than {views.LONGEST_BODY} bytes.")
 _WRONG_TYPE = OpenApiResponse(_DETAIL, description="The body is neither JSON nor a form, or its charset is not UTF-8.")
 _TOO_MANY = OpenApiResponse(_DETAIL, description="Too many attempts.")
@@ -129,7 +148,7 @@ def _field_errors(serializer_class: type[serializers.Serializer[Any]]) -> OpenAp
 
 def _takes_body(view: type[Any], **described: Any) -> Description:
     body_errors = {400: _field_errors(view.serializer_class), 413: _TOO_LARGE, 415: _WRONG_TYPE, 503: _FAILED}
-    return {"post": described | {"responses": described["responses"] | body_errors}}
+    return {"post": described | {"responses": body_errors | described["responses"]}}
 
 
 def _token_obtain(view: type[Any]) -> Description:
@@ -155,8 +174,14 @@ def _token_revoke(view: type[Any]) -> Description:
         view,
         summary="Log out",
         description="End the session of a refresh token or of a live access token (RFC 7009). "
-        "A token that is unknown, expired or another issuer's is no error, and changes nothing.",
-        responses={200: OpenApiResponse({"type": "object"}, description="Done.")},
+        "A token that is unknown, expired or another issuer's is no error, and changes nothing. "
+        "Without a token in the body it is the access token in the `Authorization` header.",
+        responses={
+            200: OpenApiResponse({"type": "object"}, description="Done."),
+            401: _REVOCATION_REFUSED,
+            503: _REVOCATION_FAILED,
+        },
+        auth=[{}, {BearerScheme.name: []}],
     )
 
 
@@ -182,8 +207,11 @@ def _session_detail(view: type[Any]) -> Description:
     return {
         "delete": {
             "summary": "End one of one's own sessions",
-            "description": "By its `id`, which is the claim `sid` of its access tokens.",
-            "parameters": [OpenApiParameter("sid", str, OpenApiParameter.PATH, pattern="^[A-Za-z0-9_-]{22}$")],
+            "description": "By its `id`, which is the claim `sid` of its access tokens. `current` is that of the "
+            "access token that is sent.",
+            "parameters": [
+                OpenApiParameter("sid", str, OpenApiParameter.PATH, pattern=f"^([A-Za-z0-9_-]{{22}}|{views.CURRENT})$")
+            ],
             "responses": {204: _ENDED, 404: _NOT_ONES_OWN, **_SESSION_ERRORS},
         }
     }

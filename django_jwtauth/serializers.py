@@ -63,7 +63,7 @@ class TokenRefreshSerializer(serializers.Serializer[Any]):
 class TokenRevokeSerializer(serializers.Serializer[Any]):
     """Any token (RFC 7009 section 2.1). ``token_type_hint`` is not needed: the tokens tell their type."""
 
-    token = TokenField()
+    token = TokenField(required=False, help_text="Without it the session of the bearer token ends.")
 
 
 class TokenPairSerializer(serializers.Serializer[Any]):

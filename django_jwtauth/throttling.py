@@ -161,6 +161,18 @@ class LoginThrottle(LoginAccountThrottle):
         return None if network is None else (_account(request, view), network)
 
 
+class GoodLoginThrottle(OutcomeThrottle):
+    """Good logins to one account: each one stores a session."""
+
+    scope = "jwtauth_login_good"
+    default_rate = "600/hour"
+    counted_outcome = True
+
+    def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
+        """Return the account."""
+        return (_account(request, view),)
+
+
 class FailedRefreshThrottle(OutcomeThrottle):
     """Refused refresh tokens from one address. It never stops a genuine one: many clients may share an address."""
 
@@ -192,9 +204,39 @@ class RefreshThrottle(OutcomeThrottle):
             return None
 
 
+class RevokeThrottle(OutcomeThrottle):
+    """Revocations of one session; of tokens that name no session of ours, those from one address."""
+
+    scope = "jwtauth_revoke"
+    default_rate = "60/min"
+
+    def is_within(self, limit: int) -> bool:
+        """Count the request, and tell whether it is one too many."""
+        return self.count() <= limit
+
+    def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
+        """Return the session or the address, of which a session's own requests use up nothing."""
+        session = view.presented_session
+        network = _network(request)
+        if session is not None:
+            return ("session", encode_id(session.pk))
+        return None if network is None else ("address", network)
+
+
+THROTTLES = (
+    LoginThrottle,
+    LoginAccountThrottle,
+    GoodLoginThrottle,
+    FailedRefreshThrottle,
+    RefreshThrottle,
+    RevokeThrottle,
+)
+
+
 def _is_genuine(view: Any) -> bool:
     try:
-        return bool(sessions.by_refresh_token(view.presented_token))
+        # A view of another kind has no such token, but may count its refusals here.
+        return bool(sessions.by_refresh_token(getattr(view, "presented_token", "")))
     except InvalidTokenError:
         return False
 

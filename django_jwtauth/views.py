@@ -26,9 +26,10 @@ from rest_framework.exceptions import (
     PermissionDenied,
     UnsupportedMediaType,
 )
+from rest_framework.exceptions import ValidationError as BadRequest
 from rest_framework.generics import GenericAPIView
 from rest_framework.parsers import BaseParser, FormParser, JSONParser, MultiPartParser
-from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, AllowAny, IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -52,6 +53,7 @@ from .serializers import (
     EndSessionsSerializer,
     JWKSetSerializer,
     SessionSerializer,
+    TokenField,
     TokenObtainSerializer,
     TokenPairSerializer,
     TokenRefreshSerializer,
@@ -60,14 +62,18 @@ from .serializers import (
 from .strict_json import check_nesting
 from .throttling import (
     FailedRefreshThrottle,
+    GoodLoginThrottle,
     LoginAccountThrottle,
     LoginThrottle,
     OutcomeThrottle,
     RefreshThrottle,
+    RevokeThrottle,
     guard,
 )
 from .tokens import get_codec
 
+CURRENT = "current"
+"""Stands for the session of the access token in the path of a session. No ``sid`` is that short."""
 CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
 LONGEST_BODY = 64 * 1024
 """Bytes."""
@@ -195,6 +201,11 @@ class TokenView(AuthView):
             raise UnsupportedMediaType(request.content_type)
         super().initial(request, *args, **kwargs)
 
+    def check_throttles(self, request: Request) -> None:
+        """Count attempts. A method that tries no token and no password is answered without one: 405, or OPTIONS."""
+        if request.method not in SAFE_METHODS and hasattr(self, str(request.method).lower()):
+            super().check_throttles(request)
+
     def get_authenticate_header(self, request: Request) -> str:
         """Return the challenge, without which an ``AuthenticationFailed`` of a project's own would be a 403."""
         return self.challenge
@@ -263,7 +274,7 @@ class TokenObtainView(TokenPairView):
     """Log in: exchange credentials for a token pair."""
 
     serializer_class = TokenObtainSerializer
-    throttle_classes = (LoginThrottle, LoginAccountThrottle)
+    throttle_classes = (LoginThrottle, LoginAccountThrottle, GoodLoginThrottle)
 
     @sensitive_variables()
     def get_token_pair(self, request: Request) -> TokenPair:
@@ -308,15 +319,37 @@ class TokenRefreshView(TokenPairView):
 
 
 class TokenRevokeView(TokenView):
-    """Log out: end the session of a refresh token or of a live access token (RFC 7009)."""
+    """Log out: end the session of a refresh token or of a live access token (RFC 7009).
+
+    The token is in the body. Where there is none, it is the access token in the ``Authorization`` header.
+    """
 
     serializer_class = TokenRevokeSerializer
+    throttle_classes = (RevokeThrottle,)
+
+    @cached_property
+    @sensitive_variables()
+    def presented_session(self) -> Session | None:
+        """The session of the token of this request, or None where it is no token of ours. It is found once."""
+        token = self.validated(self.request).get("token")
+        if token is None:
+            token = self._bearer_token()
+        return sessions.find(token)
+
+    @sensitive_variables()
+    def _bearer_token(self) -> str:
+        bearer = JWTAuthentication()
+        token = bearer.get_token(self.request)
+        if token is None:
+            raise BadRequest({"token": [TokenField().error_messages["required"]]}, "required")
+        # Refused, it is a 401: the client would take a 200 for the end of its session.
+        bearer.authenticate(self.request)
+        return token
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """End the session. A token that is not ours, or no longer valid, is no error."""
-        session = sessions.find(self.validated(request)["token"])
-        if session is not None:
-            sessions.revoke(session, Reason.LOGOUT, request._request)
+        """End the session. A token in the body that is not ours, or no longer valid, is no error."""
+        if self.presented_session is not None:
+            sessions.revoke(self.presented_session, Reason.LOGOUT, request._request)
         return Response({})
 
 
@@ -357,10 +390,12 @@ class SessionListView(SessionsView):
 
 
 class SessionDetailView(SessionsView):
-    """One of one's own sessions, by its ``sid``."""
+    """One of one's own sessions, by its ``sid``; ``current`` is that of the access token."""
 
     def delete(self, request: Request, sid: str, *args: Any, **kwargs: Any) -> Response:
         """End it. Another user's session is not found."""
+        if sid == CURRENT:
+            sid = str(getattr(request.auth, "sid", None))
         try:
             session = self.get_queryset().filter(pk=decode_id(sid)).first()
         except ValueError:

@@ -39,7 +39,16 @@ EXAMPLES = int(os.environ.get("JWTAUTH_SCHEMA_EXAMPLES", "10"))
 HOST = "localhost"
 """Whom the tool asks."""
 BEARERS = ("live", "live", "live", "revoked", "ill-formed", "none")
-NO_RATES = dict.fromkeys(("jwtauth_login", "jwtauth_login_account", "jwtauth_refresh", "jwtauth_refresh_failed"))
+NO_RATES = dict.fromkeys(
+    (
+        "jwtauth_login",
+        "jwtauth_login_account",
+        "jwtauth_login_good",
+        "jwtauth_refresh",
+        "jwtauth_refresh_failed",
+        "jwtauth_revoke",
+    )
+)
 
 
 @pytest.fixture

@@ -11,6 +11,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 from django.views.debug import ExceptionReporter
 from rest_framework.exceptions import APIException, AuthenticationFailed
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from django_jwtauth import authentication, sessions
 from django_jwtauth.authentication import to_api_exception
@@ -81,6 +84,38 @@ class TestHeader:
         assert answer["WWW-Authenticate"] == BARE
         answer = client.post("/plain/", {"access_token": pair.access_token})
         assert answer["WWW-Authenticate"] == BARE
+
+
+class TestAnotherPlace:
+    """A class that reads the token from elsewhere overrides one method."""
+
+    @pytest.fixture
+    def ask(self, rf):
+        class HeaderAuthentication(authentication.JWTAuthentication):
+            def get_token(self, request):
+                return request.META.get("HTTP_X_TOKEN")
+
+        class View(APIView):
+            authentication_classes = (HeaderAuthentication,)
+            permission_classes = (IsAuthenticated,)
+
+            def get(self, request):
+                return Response({"pk": request.user.pk})
+
+        return lambda **headers: View.as_view()(rf.get("/", **headers))
+
+    def test_a_token_there_is_let_in(self, ask, pair):
+        assert ask(HTTP_X_TOKEN=pair.access_token).data == {"pk": pair.session.user_id}
+
+    def test_one_that_is_refused_there_is_401_with_its_code(self, ask, pair):
+        sessions.revoke(pair.session)
+        answer = ask(HTTP_X_TOKEN=pair.access_token)
+        assert (answer.status_code, answer["WWW-Authenticate"]) == (HTTPStatus.UNAUTHORIZED, INVALID)
+        assert answer.data["code"] == "token_revoked"
+
+    def test_the_usual_place_is_not_read(self, ask, pair):
+        answer = ask(HTTP_AUTHORIZATION=f"Bearer {pair.access_token}")
+        assert (answer.status_code, answer["WWW-Authenticate"]) == (HTTPStatus.UNAUTHORIZED, BARE)
 
 
 class TestRefusal:

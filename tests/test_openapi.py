@@ -154,9 +154,32 @@ def has_ended(api: Api, operation: str) -> Any:
     return api.ask(operation)
 
 
-def has_expired(api: Api, operation: str) -> Any:
+def expired_token(api: Api) -> str:
     claims = jwt.decode(api.pair.access_token, options={"verify_signature": False})
-    return api.ask(operation, token=get_codec().encode({**claims, "iat": 1_000_000_000, "exp": 1_000_000_600}))
+    return get_codec().encode({**claims, "iat": 1_000_000_000, "exp": 1_000_000_600})
+
+
+def has_expired(api: Api, operation: str) -> Any:
+    return api.ask(operation, token=expired_token(api))
+
+
+def revoked_token(api: Api) -> str:
+    sessions.revoke(api.pair.session)
+    return api.pair.access_token
+
+
+def ask_as_bearer(api: Api, operation: str, token: str) -> Any:
+    return api.ask(operation, {}, Authorization=f"Bearer {token}")
+
+
+def has_no_denylist_for_a_bearer(api: Api, operation: str) -> Any:
+    api.raises(DenylistUnavailableError(), Denylist, "check")
+    return ask_as_bearer(api, operation, api.pair.access_token)
+
+
+def has_no_keys_for_a_bearer(api: Api, operation: str) -> Any:
+    api.raises(IssuerUnavailableError(), sessions, "verify")
+    return ask_as_bearer(api, operation, api.pair.access_token)
 
 
 def is_out_of_scope(api: Api, operation: str) -> Any:
@@ -211,7 +234,15 @@ ANSWERS: dict[str, dict[tuple[int, str | None], Coax]] = {
         (401, "token_reused"): is_replayed,
         (429, None): is_throttled,
     },
-    REVOKE: WITH_A_BODY,
+    REVOKE: WITH_A_BODY
+    | {
+        (401, "token_invalid"): lambda api, operation: ask_as_bearer(api, operation, "x"),
+        (401, "token_expired"): lambda api, operation: ask_as_bearer(api, operation, expired_token(api)),
+        (401, "token_revoked"): lambda api, operation: ask_as_bearer(api, operation, revoked_token(api)),
+        (429, None): is_throttled,
+        (503, "denylist_unavailable"): has_no_denylist_for_a_bearer,
+        (503, "issuer_unavailable"): has_no_keys_for_a_bearer,
+    },
     LIST: WITH_A_TOKEN | {(200, None): Api.ask},
     END_ALL: WITH_A_TOKEN
     | {
@@ -356,10 +387,13 @@ class TestViewsOfAProject:
         assert (described["tags"], set(described["responses"])) == (["health"], {"200"})
 
     def test_too_many_is_an_answer_where_there_is_a_throttle(self):
-        class RevokeView(views.TokenRevokeView):
+        class OneView(views.TokenRevokeView):
             throttle_classes = (AnonRateThrottle,)
 
-        paths = schema_of(path("a/", RevokeView.as_view()), path("b/", views.TokenRevokeView.as_view()))["paths"]
+        class OtherView(views.TokenRevokeView):
+            throttle_classes = ()
+
+        paths = schema_of(path("a/", OneView.as_view()), path("b/", OtherView.as_view()))["paths"]
         assert ["429" in operations["post"]["responses"] for operations in paths.values()] == [True, False]
 
     def test_the_hook_documents_how_a_token_may_be_refused(self):

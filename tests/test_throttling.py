@@ -21,6 +21,7 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.throttling import UserRateThrottle
 
 from django_jwtauth import sessions, throttling, views
+from django_jwtauth.errors import InvalidTokenError
 from django_jwtauth.models import Session
 from tests.statements import failing, statements
 
@@ -75,6 +76,18 @@ class TestLogin:
         rates(jwtauth_login="1/min", jwtauth_login_account="1/min")
         for _ in range(3):
             assert login(password="correct horse").status_code == HTTPStatus.OK
+
+    def test_good_logins_to_one_account_are_limited_generously(self, user, other_user, login, rates):
+        rates(jwtauth_login_good="3/hour")
+        statuses = [login(password="correct horse", address=f"192.0.2.{last}").status_code for last in range(4)]
+        assert statuses == [HTTPStatus.OK] * 3 + [HTTPStatus.TOO_MANY_REQUESTS]
+        assert login(username="bob", password="battery staple").status_code == HTTPStatus.OK
+        assert Session.objects.filter(user=user).count() == 3
+
+    def test_failed_ones_use_up_nothing_of_that(self, user, login, rates):
+        rates(jwtauth_login_good="1/hour")
+        login()
+        assert login(password="correct horse").status_code == HTTPStatus.OK
 
     def test_a_body_that_is_no_login_is_not_counted(self, user, client, login, rates):
         rates(jwtauth_login="1/min")
@@ -290,6 +303,32 @@ class TestLogin:
         assert time.process_time() - began < 0.5
 
 
+class TestRevoke:
+    @pytest.fixture
+    def revoke(self, client, rates):
+        rates(jwtauth_revoke="2/min")
+
+        def revoke(token, address="192.0.2.1"):
+            return client.post("/auth/token/revoke/", {"token": token}, format="json", REMOTE_ADDR=address).status_code
+
+        return revoke
+
+    def test_those_of_one_session_are_limited(self, user, pair, revoke):
+        other = sessions.start(user)
+        tokens = [pair.refresh_token, pair.access_token, pair.refresh_token]
+        assert [revoke(token) for token in tokens] == [HTTPStatus.OK, HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS]
+        assert revoke(other.refresh_token) == HTTPStatus.OK
+
+    @pytest.mark.parametrize("garbage", ["x", "jrt_x", "a.b.c"])
+    def test_garbage_is_limited_by_address_and_stops_no_logout(self, pair, revoke, garbage):
+        assert [revoke(garbage) for _ in range(3)] == [HTTPStatus.OK, HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS]
+        assert revoke(garbage, "192.0.2.2") == HTTPStatus.OK
+        assert revoke(pair.refresh_token) == HTTPStatus.OK
+
+    def test_where_the_server_knows_no_address_garbage_is_not_counted(self, db, revoke):
+        assert [revoke("x", "") for _ in range(3)] == [HTTPStatus.OK] * 3
+
+
 class EmailSerializer(serializers.Serializer):
     email, password = serializers.CharField(), serializers.CharField()
 
@@ -475,6 +514,18 @@ class TestRefresh:
         assert (answer.status_code, answer.data["code"]) == (HTTPStatus.UNAUTHORIZED, "token_invalid")
         assert view(rf.post("/")).status_code == HTTPStatus.TOO_MANY_REQUESTS
 
+    def test_a_view_of_another_kind_may_count_its_refusals(self, db, rates, rf):
+        class ExchangeView(views.TokenObtainView):
+            throttle_classes = (throttling.FailedRefreshThrottle,)
+
+            def get_token_pair(self, request):
+                raise InvalidTokenError
+
+        rates(jwtauth_refresh_failed="1/min")
+        view = ExchangeView.as_view()
+        statuses = [view(rf.post("/")).status_code for _ in range(2)]
+        assert statuses == [HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS]
+
     def test_the_token_is_read_once_a_request(self, pair, rf, monkeypatch):
         read, validated = [], []
 
@@ -552,7 +603,7 @@ class TestCacheFailure:
         assert bearer(pair.access_token).get("/auth/sessions/").status_code == HTTPStatus.OK
 
     def test_neither_do_rates_of_none_count(self, user, client, rates):
-        rates(jwtauth_login=None, jwtauth_login_account=None)
+        rates(jwtauth_login=None, jwtauth_login_account=None, jwtauth_login_good=None)
         body = {"username": "alice", "password": "correct horse"}
         assert client.post("/auth/token/", body, format="json").status_code == HTTPStatus.OK
 

@@ -24,6 +24,7 @@ from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import RevokedTokenError
 from django_jwtauth.models import DenylistEntry, Reason, Session
 from tests.answers import BARE as CHALLENGE
+from tests.answers import INVALID
 from tests.answers import assert_grant_refused as assert_refused
 from tests.statements import statements
 
@@ -192,10 +193,45 @@ class TestRevoke:
         for _ in range(2):
             assert post(REVOKE, {"token": pair.refresh_token}).status_code == HTTPStatus.OK
 
+    @pytest.mark.parametrize("body", ["", "{}"])
+    @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+    def test_without_a_body_it_ends_the_session_of_the_bearer(self, user, pair, client, body, scheme):
+        other = sessions.start(user)
+        headers = {"HTTP_AUTHORIZATION": f"{scheme} {pair.access_token}"}
+        answer = client.generic("POST", REVOKE, body, content_type="application/json", **headers)
+        assert (answer.status_code, answer.json()) == (HTTPStatus.OK, {})
+        assert Session.objects.get(pk=pair.session.pk).revoke_reason == Reason.LOGOUT
+        assert sessions.verify(other.access_token)
+
+    def test_a_token_in_the_body_comes_first(self, user, pair, mine):
+        other = sessions.start(user)
+        assert mine.post(REVOKE, {"token": other.refresh_token}, format="json").status_code == HTTPStatus.OK
+        assert sessions.verify(pair.access_token)
+        assert Session.objects.get(pk=other.session.pk).revoke_reason == Reason.LOGOUT
+
+    def test_a_bearer_that_is_refused_is_401_and_not_taken_for_a_logout(self, pair, mine, bearer):
+        answer = bearer("x").post(REVOKE)
+        assert (answer.status_code, answer["WWW-Authenticate"]) == (HTTPStatus.UNAUTHORIZED, INVALID)
+        sessions.revoke(pair.session)
+        answer = mine.post(REVOKE)
+        assert (answer.status_code, answer.json()["code"]) == (HTTPStatus.UNAUTHORIZED, "token_revoked")
+
+    def test_neither_a_cookie_nor_a_login_of_another_kind_is_a_bearer(self, user, pair, client):
+        client.force_login(user)
+        client.credentials(HTTP_AUTHORIZATION=f"Basic {pair.access_token}")
+        assert client.post(REVOKE).status_code == HTTPStatus.BAD_REQUEST
+        assert sessions.verify(pair.access_token)
+
+    def test_the_session_is_looked_for_once(self, pair, post, monkeypatch):
+        found, find = [], sessions.find
+        monkeypatch.setattr(sessions, "find", lambda token: found.append(token) or find(token))
+        post(REVOKE, {"token": pair.refresh_token})
+        assert found == [pair.refresh_token]
+
     def test_without_a_token_it_is_400_and_other_methods_are_405(self, db, client, post):
         answer = post(REVOKE, {})
         assert answer.status_code == HTTPStatus.BAD_REQUEST
-        assert "token" in answer.json()
+        assert answer.json() == {"token": ["This field is required."]}
         assert client.get(REVOKE).status_code == HTTPStatus.METHOD_NOT_ALLOWED
 
 
@@ -252,6 +288,17 @@ class TestSessions:
         with pytest.raises(RevokedTokenError):
             sessions.verify(second.access_token)
         assert mine.delete(f"/auth/sessions/{second.session.sid}/").status_code == HTTPStatus.NOT_FOUND
+        assert sessions.verify(pair.access_token)
+
+    def test_the_current_one_has_a_name(self, user, pair, mine):
+        second = sessions.start(user)
+        assert mine.delete("/auth/sessions/current/").status_code == HTTPStatus.NO_CONTENT
+        assert Session.objects.get(pk=pair.session.pk).revoke_reason == Reason.LOGOUT
+        assert sessions.verify(second.access_token)
+
+    def test_a_login_of_another_kind_has_no_current_one(self, user, pair, client):
+        client.force_authenticate(user)
+        assert client.delete("/auth/sessions/current/").status_code == HTTPStatus.NOT_FOUND
         assert sessions.verify(pair.access_token)
 
     def test_another_users_session_is_not_found(self, other_user, mine):
@@ -362,6 +409,12 @@ class TestBadInput:
     @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "NONSENSE"])
     def test_so_is_another_method(self, db, client, path, method):
         assert client.generic(method, path).status_code < 500
+
+    @pytest.mark.parametrize("path", [OBTAIN, REFRESH, REVOKE])
+    def test_a_method_that_tries_nothing_needs_no_body(self, db, client, path):
+        assert client.options(path).status_code == HTTPStatus.OK
+        for method in (client.get, client.put, client.delete):
+            assert method(path).status_code == HTTPStatus.METHOD_NOT_ALLOWED
 
     @pytest.mark.parametrize("accept", ["text/html", "application/xml", "nonsense", "*/*;q=é", ""])
     def test_the_answer_is_json_whatever_is_asked_for(self, db, client, accept):

@@ -20,7 +20,14 @@ JWTAUTH = {
 REST_FRAMEWORK = {
     **REST_FRAMEWORK,
     "DEFAULT_THROTTLE_RATES": dict.fromkeys(
-        ("jwtauth_login", "jwtauth_login_account", "jwtauth_refresh_failed", "jwtauth_refresh")
+        (
+            "jwtauth_login",
+            "jwtauth_login_account",
+            "jwtauth_login_good",
+            "jwtauth_refresh_failed",
+            "jwtauth_refresh",
+            "jwtauth_revoke",
+        )
     ),
 }
 
