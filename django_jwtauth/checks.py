@@ -94,7 +94,7 @@ def _unusable(entry: Any, place: str, hint: str) -> checks.CheckMessage:
 def _exposed(entry: Any, place: str) -> list[checks.CheckMessage]:
     path = entry.get("PRIVATE_KEY") if isinstance(entry, Mapping) else None
     # Elsewhere these bits say nothing.
-    if not isinstance(path, Path) or os.name != "posix" or not path.stat().st_mode & OTHERS:
+    if not isinstance(path, Path) or os.name != "posix" or not _is_open_to_others(path.resolve()):
         return []
     return [
         checks.Warning(
@@ -103,6 +103,14 @@ def _exposed(entry: Any, place: str) -> list[checks.CheckMessage]:
             id="jwtauth.W007",
         )
     ]
+
+
+def _is_open_to_others(path: Path) -> bool:
+    mode = path.stat().st_mode
+    # Kubernetes mounts secrets read-only into one container, as files with 0644 in a folder of such a name.
+    if path.parent.name.startswith("..") and not mode & stat.S_IWOTH:
+        return False
+    return bool(mode & OTHERS) and all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)
 
 
 def check_trusted_issuers(**kwargs: Any) -> list[checks.CheckMessage]:

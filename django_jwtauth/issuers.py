@@ -134,7 +134,8 @@ MEMBERS = {
     "JWKS_URL": _Member(
         lambda value: isinstance(value, str) and is_safe_url(value),
         'Write an https URL without credentials, such as "https://id.example.com/.well-known/jwks.json"; '
-        "http is for 127.0.0.1 and localhost.",
+        "http is for 127.0.0.1 and localhost. Where the issuer has no TLS, as in a private network, give it TLS "
+        "or write its public keys as KEYS instead.",
     ),
     "KEYS": _Member(
         lambda value: isinstance(value, list | tuple) and len(value) > 0,
@@ -192,7 +193,7 @@ def _contradictions(config: Config, iss: str, entry: Mapping[str, Any]) -> Itera
     if iss == config.issuer:
         yield "is this service's own ISSUER.", "Leave it out: its own tokens are accepted already."
     if ("JWKS_URL" in entry) == ("KEYS" in entry):
-        yield "has both or neither of JWKS_URL and KEYS.", MEMBERS["JWKS_URL"].hint + " Or write KEYS instead."
+        yield "has both or neither of JWKS_URL and KEYS.", f"{MEMBERS['JWKS_URL'].hint} Write one of the two."
     if "KEYS" in entry and "ALGORITHMS" in entry:
         yield "has ALGORITHMS beside KEYS.", "Leave ALGORITHMS out: each of the KEYS names its own."
     if "AUDIENCE" not in entry:

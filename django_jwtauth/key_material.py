@@ -3,6 +3,7 @@
 No sentence repeats a value, because what stands in the wrong place may be a secret.
 """
 
+import base64
 import json
 import re
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 _MORE = re.compile(rb"-----END [A-Z0-9 ]+-----\s*\S")
 # openssl writes these before a key, which says the same itself.
 _PARAMETERS = re.compile(rb"-----BEGIN EC PARAMETERS-----.*?-----END EC PARAMETERS-----\s*", re.DOTALL)
+_PATH = re.compile(rb"(?:~|\.{0,2}/|[A-Za-z]:[\\/])[^\n]*|[^\n]+\.(?:pem|key|p8|jwk|json|crt|pub)", re.IGNORECASE)
 _MIXED_UP = {
     "PRIVATE_KEY": "PRIVATE_KEY holds a public key. Write it as PUBLIC_KEY; it only verifies.",
     "PUBLIC_KEY": "PUBLIC_KEY holds a private key. Write it as PRIVATE_KEY, or keep it off this machine.",
@@ -85,6 +87,8 @@ def read_key(member: str, material: Any, algorithm: str, passphrase: Any = None)
         material = _read_file(member, material)
     if isinstance(material, str | bytes):
         material = _to_bytes(material, member)
+        if material.lstrip()[:1] in {b'"', b"'"}:
+            raise UnusableKeyError(f"{member} is in quotation marks, which docker --env-file keeps. Remove them.")
         material = _read_json(member, material) if material.lstrip().startswith(b"{") else material
     if isinstance(material, Mapping):
         if passphrase is not None:
@@ -128,6 +132,8 @@ def _read_pem(member: str, pem: Any, passphrase: Any) -> Any:
     if not isinstance(pem, bytes) or b"-----BEGIN" not in pem:
         raise UnusableKeyError(_why_no_pem(member, pem))
     # Environment variables and .env files carry line breaks as the two characters \n, or the four \r\n.
+    if b"\\\\n" in pem:
+        raise UnusableKeyError(f"{member} has its line breaks escaped twice, with two backslashes. Write one: \\n")
     pem = _PARAMETERS.sub(b"", pem.replace(b"\\r", b"").replace(b"\\n", b"\n"))
     if _MORE.search(pem):
         raise UnusableKeyError(f"{member} goes on after its first PEM block. Write the block of one key alone.")
@@ -154,7 +160,23 @@ def _why_no_pem(member: str, material: Any) -> str:
         return f"{member} is DER. Write it as PEM: openssl pkey {options} -in FILE"
     if isinstance(material, bytes) and material.startswith((b"ssh-", b"ecdsa-sha2-")):
         return f"{member} is in the format of OpenSSH. Write it as PEM: ssh-keygen -e -m PKCS8 -f FILE"
+    if isinstance(material, bytes) and (found := _what_it_looks_like(material.strip())):
+        return f"{member} looks like {found}"
     return f"{member} is no PEM. Write PEM text, a pathlib.Path of a PEM file, or a JWK as a dict or text."
+
+
+def _what_it_looks_like(material: bytes) -> str | None:
+    if _PATH.fullmatch(material):
+        return "a path. Write it as a path: Path(…) of pathlib."
+    try:
+        decoded = base64.b64decode(b"".join(material.split()), validate=True)
+    except ValueError:
+        return None
+    if b"-----BEGIN" in decoded or decoded.lstrip().startswith(b"{"):
+        return "base64 of a key. Decode it first: base64.b64decode(…)."
+    if decoded.startswith(b"\x30"):
+        return "a PEM without its lines BEGIN and END. Write those as well."
+    return None
 
 
 def _load_private(pem: bytes, passphrase: Any) -> Any:
@@ -166,7 +188,11 @@ def _load_private(pem: bytes, passphrase: Any) -> Any:
         raise UnusableKeyError(f"PRIVATE_KEY {wrong}.") from error
     except Exception as error:
         wrong = "PRIVATE_KEY cannot be read: it is damaged or of an unknown kind"
-        also = ", or PASSPHRASE is not its passphrase (a line break at the end counts)" if password else ""
+        also = (
+            ", or PASSPHRASE is not its passphrase (a line break at the end and quotation marks count)"
+            if password
+            else ""
+        )
         raise UnusableKeyError(f"{wrong}{also}.") from error
 
 

@@ -1,4 +1,5 @@
 import re
+import tempfile
 import threading
 from collections import Counter
 from datetime import timedelta
@@ -157,7 +158,8 @@ SETTINGS = {
         trusting({**SOUND, "JWKS_URL": "http://other.example.com/jwks.json"}),
         "JWTAUTH['TRUSTED_ISSUERS']['https://other.example.com']['JWKS_URL'] is not usable.",
         'Write an https URL without credentials, such as "https://id.example.com/.well-known/jwks.json"; '
-        "http is for 127.0.0.1 and localhost.",
+        "http is for 127.0.0.1 and localhost. Where the issuer has no TLS, as in a private network, give it TLS "
+        "or write its public keys as KEYS instead.",
     ),
     "jwtauth.E027": (
         trusting({"JWKS_URL": URL}),
@@ -247,10 +249,44 @@ class TestKeys:
 
 class TestFiles:
     @pytest.fixture
-    def path(self, tmp_path):
-        path = tmp_path / "key.pem"
+    def folder(self):
+        # pytest's own folders are closed to other users.
+        with tempfile.TemporaryDirectory() as name:
+            Path(name).chmod(0o755)
+            yield Path(name).resolve()
+
+    @pytest.fixture
+    def path(self, folder):
+        path = folder / "key.pem"
         path.write_text(keys.private_pem("ES256"))
         return path
+
+    @pytest.mark.parametrize("mode", [0o700, 0o770, 0o754])
+    def test_one_in_a_folder_that_others_cannot_enter_is_none(self, settings, folder, path, mode):
+        path.chmod(0o666)
+        folder.chmod(mode)
+        settings.JWTAUTH = with_keys(keys.entry("ES256", PRIVATE_KEY=path))
+        assert found() == []
+
+    @pytest.fixture
+    def mounted(self, folder, path):
+        """A secret as the kubelet mounts it: the file is a link into a folder that is swapped as a whole."""
+        version = folder / "..2026_11_29_08_00_00.1"
+        version.mkdir()
+        path.rename(version / "key.pem")
+        (folder / "..data").symlink_to(version.name)
+        path.symlink_to("..data/key.pem")
+        return path
+
+    def test_neither_is_the_default_of_a_kubernetes_secret_volume(self, settings, mounted):
+        mounted.resolve().chmod(0o644)
+        settings.JWTAUTH = with_keys(keys.entry("ES256", PRIVATE_KEY=mounted))
+        assert found() == []
+
+    def test_a_key_in_such_a_volume_that_others_can_replace_is_a_warning(self, settings, mounted):
+        mounted.resolve().chmod(0o646)
+        settings.JWTAUTH = with_keys(keys.entry("ES256", PRIVATE_KEY=mounted))
+        assert [message.id for message in found()] == ["jwtauth.W007"]
 
     @pytest.mark.parametrize("mode", [0o604, 0o644, 0o602, 0o666, 0o444])
     def test_a_private_key_that_every_user_can_read_or_replace_is_a_warning(self, settings, path, mode):
@@ -405,7 +441,7 @@ class TestTrustedIssuers:
         ("entry", "wrong", "hint"),
         [
             ({**SOUND, "KEYS": [keys.public_entry("ES256")]}, "has both or neither of JWKS_URL and KEYS.", "KEYS"),
-            ({"AUDIENCE": "notes"}, "has both or neither of JWKS_URL and KEYS.", "Or write KEYS instead."),
+            ({"AUDIENCE": "notes"}, "has both or neither of JWKS_URL and KEYS.", "Write one of the two."),
             (
                 {"KEYS": [keys.public_entry("ES256")], "ALGORITHMS": ["ES256"], "AUDIENCE": "notes"},
                 "has ALGORITHMS beside KEYS.",

@@ -24,6 +24,9 @@ from .keys import ED25519_JWK, RSA_JWK
 OPENSSH = serialization.PrivateFormat.OpenSSH
 PKCS1_OR_SEC1 = serialization.PrivateFormat.TraditionalOpenSSL
 EC_PARAMETERS = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+QUOTED = "is in quotation marks, which docker --env-file keeps. Remove them."
+BASE64 = "looks like base64 of a key. Decode it first: base64.b64decode(…)."
+PATH = "looks like a path. Write it as a path: Path(…) of pathlib."
 NO_PEM = "is no PEM. Write PEM text, a pathlib.Path of a PEM file, or a JWK as a dict or text."
 EMPTY_PEM = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"
 
@@ -418,7 +421,7 @@ class TestRefusals:
         )
         assert refusal(keys.entry("ES256", PASSPHRASE="other") | {"PRIVATE_KEY": locked}) == (
             "PRIVATE_KEY cannot be read: it is damaged or of an unknown kind, or PASSPHRASE is not its passphrase "
-            "(a line break at the end counts)."
+            "(a line break at the end and quotation marks count)."
         )
         assert refusal(keys.entry("ES256", PASSPHRASE=5)) == "PASSPHRASE is neither text nor bytes."
         assert refusal(keys.public_entry("ES256", PASSPHRASE="other")) == (
@@ -434,7 +437,6 @@ class TestRefusals:
             ("-----BEGIN private key-----", "cannot be read: it is damaged or of an unknown kind."),
             (EC_PARAMETERS, "cannot be read: it is damaged or of an unknown kind."),
             ("key", NO_PEM),
-            ("key.pem", NO_PEM),
             (b"\x00", NO_PEM),
             (keys.private_pem("ES256").encode("utf-16"), NO_PEM),
             (5, NO_PEM),
@@ -443,6 +445,38 @@ class TestRefusals:
     )
     def test_a_private_key_that_cannot_be_read(self, pem, message):
         assert refusal({"ALGORITHM": "ES256", "PRIVATE_KEY": pem}) == f"PRIVATE_KEY {message}"
+
+    @pytest.mark.parametrize("member", ["PRIVATE_KEY", "PUBLIC_KEY"])
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda pem: f'"{pem}"', QUOTED),
+            (lambda pem: f"'{pem}'\n", QUOTED),
+            (lambda pem: '"' + pem.replace("\n", "\\n") + '"', QUOTED),
+            (lambda pem: f' "{pem.strip()}"'.encode(), QUOTED),
+            (lambda pem: "'" + json.dumps(EC_JWK) + "'", QUOTED),
+            (
+                lambda pem: pem.replace("\n", "\\\\n"),
+                "has its line breaks escaped twice, with two backslashes. Write one: \\n",
+            ),
+            (lambda pem: base64.b64encode(pem.encode()).decode(), BASE64),
+            (lambda pem: base64.encodebytes(pem.encode()), BASE64),
+            (lambda pem: base64.b64encode(json.dumps(EC_JWK).encode()), BASE64),
+            (
+                lambda pem: "".join(pem.splitlines()[1:-1]),
+                "looks like a PEM without its lines BEGIN and END. Write those as well.",
+            ),
+            *((lambda pem, path=path: path, PATH) for path in ("key.pem", "/run/secrets/jwt", "./a", "../a b/jwt.KEY")),
+            *((lambda pem, path=path: path, PATH) for path in ("~/jwt", "C:\\jwt", b"keys/jwt.pem", "keys/jwt.json\n")),
+        ],
+    )
+    def test_the_refusal_names_what_a_spoilt_key_looks_like(self, member, spoil, message, tmp_path):
+        pem = keys.private_pem("ES256") if member == "PRIVATE_KEY" else keys.public_pem("ES256")
+        spoilt = spoil(pem)
+        path = tmp_path / "key"
+        path.write_bytes(spoilt if isinstance(spoilt, bytes) else spoilt.encode())
+        for material in (spoilt, path):
+            assert refusal({"ALGORITHM": "ES256", member: material}) == f"{member} {message}"
 
     def test_a_public_key_that_cannot_be_read(self):
         damaged = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
