@@ -1,5 +1,7 @@
 """The REST framework's authentication classes, and how this app's errors are told over HTTP."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rest_framework import status
@@ -17,6 +19,8 @@ REALM = "api"
 CHALLENGE = f'Bearer realm="{REALM}"'
 INVALID_TOKEN_CHALLENGE = f'{CHALLENGE}, error="invalid_token"'
 
+Handler = Callable[[Exception, dict[str, Any]], Any]
+
 
 class Refused(AuthenticationFailed):
     """401 with a challenge of its own.
@@ -26,7 +30,7 @@ class Refused(AuthenticationFailed):
     """
 
     def __init__(self, error: JWTAuthError, challenge: str) -> None:
-        super().__init__({"detail": error.message, "code": error.code}, error.code)
+        super().__init__(error.message, error.code)
         self.__dict__["auth_header"] = challenge
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -41,11 +45,35 @@ class Unavailable(APIException):
     wait = 5
 
     def __init__(self, error: JWTAuthError) -> None:
-        super().__init__({"detail": error.message, "code": error.code}, error.code)
+        super().__init__(error.message, error.code)
 
 
-def to_api_exception(error: JWTAuthError, challenge: str = INVALID_TOKEN_CHALLENGE) -> APIException:
-    """Return the REST framework's exception for an error of this app."""
+def handler_with_code(handler: Handler) -> Handler:
+    """Return an exception handler that adds our ``code`` to ``{"detail": ...}``, the body of DRF's own handler.
+
+    The body of any other handler stays as it is.
+    """
+
+    def handle(exc: Exception, context: dict[str, Any]) -> Any:
+        response = handler(exc, context)
+        if isinstance(exc, Refused | Unavailable) and response is not None and response.data == {"detail": exc.detail}:
+            response.data["code"] = exc.get_codes()
+        return response
+
+    return handle
+
+
+def to_api_exception(
+    error: JWTAuthError, challenge: str = INVALID_TOKEN_CHALLENGE, request: Any = None
+) -> APIException:
+    """Return the REST framework's exception for an error of this app.
+
+    With the ``request``, the view that answers it writes the error's ``code`` beside the ``detail``.
+    """
+    view = getattr(request, "parser_context", {}).get("view")
+    if view is not None:
+        handler = handler_with_code(view.get_exception_handler())
+        vars(view)["get_exception_handler"] = lambda: handler
     return Unavailable(error) if isinstance(error, UnavailableError) else Refused(error, challenge)
 
 
@@ -70,7 +98,7 @@ class JWTAuthentication(BaseAuthentication):
             del token  # So would a report of what a project's own get_user or USER does wrong.
             return self.get_user(claims, request), claims
         except JWTAuthError as error:
-            raise to_api_exception(error) from error
+            raise to_api_exception(error, request=request) from error
 
     def get_token(self, request: Request) -> str | None:
         """Return the access token that the request carries, or None where it carries none.
@@ -84,7 +112,7 @@ class JWTAuthentication(BaseAuthentication):
 
     def get_user(self, claims: Claims, request: Request) -> Any:
         """Return the user for verified claims."""
-        user = users.get_user(claims, to_api_exception)
+        user = users.get_user(claims, partial(to_api_exception, request=request))
         if isinstance(getattr(request, "accepted_renderer", None), BrowsableAPIRenderer):
             # It shows the user's name after the view has run, when a refusal could no longer be answered.
             user.is_active  # noqa: B018

@@ -165,7 +165,7 @@ class AuthView(GenericAPIView[Any]):
         if isinstance(exc, CacheUnavailableError):
             logger.error("The cache failed a request to %r.", self.request.path, exc_info=exc.__cause__)
         if isinstance(exc, JWTAuthError):
-            exc = to_api_exception(exc, self.challenge)
+            exc = to_api_exception(exc, self.challenge, self.request)
         with _transactions_kept():
             return super().handle_exception(exc)
 

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
 from django.views.debug import ExceptionReporter
-from rest_framework.exceptions import APIException, AuthenticationFailed
+from rest_framework.exceptions import APIException, AuthenticationFailed, ErrorDetail
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -19,7 +19,7 @@ from django_jwtauth import authentication, sessions
 from django_jwtauth.authentication import to_api_exception
 from django_jwtauth.denylist import denylist
 from django_jwtauth.encoding import encode_id, new_id
-from django_jwtauth.errors import ExpiredTokenError, InvalidTokenError, RevokedTokenError
+from django_jwtauth.errors import CredentialsError, ExpiredTokenError, InvalidTokenError, RevokedTokenError
 from django_jwtauth.models import DenylistEntry
 from django_jwtauth.tokens import get_codec
 from tests.answers import BARE, INVALID
@@ -38,6 +38,10 @@ def get(client):
         return client.get(path, **headers, **extra)
 
     return get
+
+
+def own_handler(exc, context):
+    return Response({"errors": [str(exc.detail)], "codes": exc.get_codes()}, status=exc.status_code)
 
 
 def delete_unnoticed(user):
@@ -205,7 +209,43 @@ class TestExceptions:
     def test_every_error_keeps_its_code(self, error):
         refusal = to_api_exception(error())
         assert isinstance(refusal, APIException)
-        assert refusal.detail == {"detail": str(error.message), "code": error.code}
+        assert isinstance(refusal.detail, ErrorDetail)
+        assert (refusal.detail, refusal.detail.code) == (str(error.message), error.code)
+        assert (str(refusal), refusal.get_codes()) == (str(error.message), error.code)
+
+    @pytest.fixture
+    def _own_handler(self, settings):
+        """As packages that make errors uniform do: they write the text of the detail."""
+        name = f"{__name__}.own_handler"
+        settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "EXCEPTION_HANDLER": name}
+
+    @pytest.mark.usefixtures("_own_handler")
+    @pytest.mark.parametrize("path", [*CLASSES, "/session-first/", "/auth/sessions/"])
+    def test_a_handler_of_the_projects_own_renders_one_error(self, get, pair, path, settings):
+        settings.ROOT_URLCONF = "config.urls" if path.startswith("/auth") else "tests.views"
+        sessions.revoke(pair.session)
+        answer = get(path, f"Bearer {pair.access_token}")
+        assert answer.status_code == HTTPStatus.UNAUTHORIZED
+        assert answer.json() == {"errors": ["The token was revoked. Log in again."], "codes": "token_revoked"}
+
+    @pytest.mark.usefixtures("_own_handler")
+    def test_so_it_does_where_the_user_is_refused_in_the_view(self, get, user, pair):
+        get_user_model().objects.update(is_active=False)
+        assert get("/name/", f"Bearer {pair.access_token}").json() == {
+            "errors": ["The token is invalid."],
+            "codes": "token_invalid",
+        }
+
+    def test_a_view_of_the_projects_own_raises_it_with_its_code(self, rf, user):
+        class LoginView(APIView):
+            authentication_classes = permission_classes = ()
+
+            def post(self, request):
+                raise to_api_exception(CredentialsError(), BARE, request)
+
+        answer = LoginView.as_view()(rf.post("/"))
+        assert (answer.status_code, answer["WWW-Authenticate"]) == (HTTPStatus.UNAUTHORIZED, BARE)
+        assert answer.data == {"detail": str(CredentialsError.message), "code": "invalid_credentials"}
 
     def test_the_challenge_is_quoted_and_names_the_realm_once(self):
         assert authentication.INVALID_TOKEN_CHALLENGE.count("realm=") == 1
