@@ -21,7 +21,6 @@ KINDS = [
     "LeavingUser",
     "PartyUser",
     "SaltUser",
-    "",
 ]
 
 
