@@ -77,8 +77,8 @@ class Denylist:
             snapshot = self._renewed(Moment.now())
         if snapshot.source is not None:
             _check_source(snapshot.source)
-        sid, jti, denied, own = claims.sid, claims.jti, snapshot.denied, snapshot.own
-        if sid in denied or jti in denied or (own and (sid in own or jti in own)):
+        denied, own = snapshot.denied, snapshot.own
+        if claims.sid in denied or claims.jti in denied or (own and (claims.sid in own or claims.jti in own)):
             raise RevokedTokenError("denylist")
 
     def add(self, ids: Iterable[str]) -> None:
