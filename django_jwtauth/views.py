@@ -365,8 +365,8 @@ class SessionsView(AuthView):
 
     def get_queryset(self) -> SessionQuerySet:
         """Return the live sessions of the user, newest first."""
-        pk: Any = self.request.user.pk
-        sessions_of_user = Session.objects.using(write_alias()).filter(user_id=pk)
+        user_id = users.user_key(self.request.user)
+        sessions_of_user = Session.objects.using(write_alias()).filter(user_id=user_id)
         return sessions_of_user.live().order_by("-created_at", "pk")
 
 

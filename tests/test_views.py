@@ -9,11 +9,13 @@ from unittest import mock
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.core.exceptions import ImproperlyConfigured
 from django.db import InterfaceError, InternalError, OperationalError, connection
 from django.urls import include, path, resolve, reverse
 from django.utils import timezone
 from django.views.debug import ExceptionReporter
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import APIException
 from rest_framework.test import APIRequestFactory
 from rest_framework.versioning import AcceptHeaderVersioning, BaseVersioning, NamespaceVersioning
@@ -325,6 +327,24 @@ class TestSessions:
         assert client.delete("/auth/sessions/?others=true").status_code == HTTPStatus.NO_CONTENT
         with pytest.raises(RevokedTokenError):
             sessions.verify(second.access_token)
+
+
+@pytest.mark.parametrize(
+    ("view", "method"),
+    [(views.SessionListView, "get"), (views.SessionListView, "delete"), (views.SessionDetailView, "delete")],
+)
+def test_what_another_authenticator_finds_is_no_user_by_its_key_alone(pair, view, method):
+    class CustomerAuthentication(BaseAuthentication):
+        def authenticate(self, request):
+            customer = Group(pk=pair.session.user_id)
+            customer.is_authenticated = True
+            return customer, None
+
+    call = view.as_view(authentication_classes=[CustomerAuthentication])
+    arguments = {} if view is views.SessionListView else {"sid": pair.session.sid}
+    with pytest.raises(TypeError, match="Expected a user"):
+        call(getattr(APIRequestFactory(), method)("/"), **arguments)
+    assert Session.objects.live().count() == 1
 
 
 class TestBadInput:
