@@ -1,9 +1,11 @@
 """What the orchestrator can ask of a worker. Arguments and results are JSON."""
 
 import gc
+import io
 import json
 import os
 import resource
+import secrets
 import socket
 import subprocess
 import sys
@@ -19,11 +21,14 @@ from typing import Any
 from uuid import uuid4
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
 from django.core.management import call_command
-from django.db import connection, connections
+from django.db import connection, connections, transaction
+from django.test.utils import override_settings
 from django.utils import timezone
+from rest_framework.test import APIRequestFactory
 
 from .parts import measure
 from .products import CHUNK, PASSWORD, PRODUCT
@@ -177,6 +182,55 @@ def prune(plain: bool) -> dict[str, float]:
     before, seconds = _peak(), _seconds(expired.delete if plain else PRODUCT.prune)
     ensure(not PRODUCT.rows.exists(), "expired rows are left")
     return {"seconds": seconds, "memory": _peak() - before}
+
+
+def gather(count: int) -> str:
+    """Have so many live sessions of the first user and none denied; return the access token of one more."""
+    user, _ = holders[0]
+    PRODUCT.rows.exclude(user=user).delete()
+    PRODUCT.fill([user], count - PRODUCT.rows.count(), timezone.now() + timedelta(days=14))
+    expires = timezone.now() + timedelta(minutes=10)
+    PRODUCT.rows.update(revoked_at=None, access_expires_at=expires, auth_hash=secrets.token_hex(32))
+    apps.get_model("jwtauth.DenylistEntry")._default_manager.all().delete()
+    token = PRODUCT.issue(user).access
+    size()
+    return token
+
+
+def act_on_many(act: str, token: str) -> dict[str, float]:
+    """Do something with all sessions of the user whose access token this is; return seconds and more memory in bytes.
+
+    The denylist is loaded before, as in a process that has served requests.
+    """
+    claims, user = PRODUCT.load("sessions.verify")(token), get_user_model()._default_manager.order_by("pk").first()
+    view, factory = PRODUCT.load("views.SessionListView").as_view(), APIRequestFactory()
+
+    def request(method: str) -> None:
+        answer = view(getattr(factory, method)("/", headers={"Authorization": f"Bearer {token}"})).render()
+        ensure(answer.status_code in {200, 204}, "the request failed")
+
+    def change_password() -> None:
+        user.set_password("another password")
+        user.save()
+
+    def log_in_over_the_cap() -> None:
+        with override_settings(JWTAUTH={**settings.JWTAUTH, "MAX_SESSIONS_PER_USER": 1000}):
+            PRODUCT.issue(user)
+
+    acts: dict[str, Callable[[], Any]] = {
+        "GET sessions/": partial(request, "get"),
+        "DELETE sessions/": partial(request, "delete"),
+        "password change": change_password,
+        "password change in a transaction": transaction.atomic(change_password),
+        "login over the cap": log_in_over_the_cap,
+        "jwtauth_revoke --user": partial(
+            call_command, "jwtauth_revoke", user=user.username, interactive=False, stdout=io.StringIO()
+        ),
+    }
+    ensure(claims.sub == str(user.pk), "the token is another user's")
+    before, cpu = _peak(), time.process_time()
+    seconds = _seconds(acts[act])
+    return {"seconds": seconds, "cpu": time.process_time() - cpu, "memory": _peak() - before}
 
 
 def deny(count: int) -> None:

@@ -263,6 +263,27 @@ RELOADED_EVERY_SECONDS = 3.75
 """A process that is busy reloads at three quarters of ``DENYLIST_INTERVAL``, on average."""
 
 
+def many(lab: Lab) -> Outcome:
+    """What it costs to list and to end very many sessions of one user."""
+    table = Table("all sessions of one user", ["what", "sessions", "seconds", "CPU seconds", "more memory, MB"])
+    outcome, count = Outcome(tables=[table]), min(lab.plan.sizes[-1], 100_000)
+    acts = "GET sessions/", "DELETE sessions/", "password change", "password change in a transaction"
+    acts += "jwtauth_revoke --user", "login over the cap"
+    with ExitStack() as stack:
+        worker = lab.worker(stack, "jwtauth")
+        for act in acts:
+            token = worker("gather", count=count)
+            # In a process that has done nothing else, so that its memory tells.
+            with worker.another() as other:
+                done = other("act_on_many", act=act, token=token)
+            table.rows.append([act, count, done["seconds"], done["cpu"], done["memory"] / MEGABYTE])
+    outcome.figures |= {
+        "many seconds": Figure(max(row[2] for row in table.rows), note=f"{count:,} sessions"),
+        "many memory": Figure(max(row[4] for row in table.rows), note=f"{count:,} sessions"),
+    }
+    return outcome
+
+
 def denylist(lab: Lab) -> Outcome:
     """What a denylist of that many live entries costs each process."""
     columns = [
@@ -355,5 +376,5 @@ def sizes(lab: Lab) -> Outcome:
 
 SUITES: dict[str, Callable[[Lab], Outcome]] = {
     suite.__name__: suite
-    for suite in (authenticate, parts, request, gunicorn, exchange, race, growth, denylist, scale, sizes)
+    for suite in (authenticate, parts, request, gunicorn, exchange, race, growth, many, denylist, scale, sizes)
 }

@@ -43,6 +43,8 @@ TARGETS = [
     Target("race succeeded", "the same: how many of the 16 get it", AT_LEAST, 16, 16),
     Target("prune", f"prune expired rows: times as fast as {PEER}", AT_LEAST, 10, 5),
     Target("prune memory", "prune: more memory, MB", AT_MOST, 50, 50),
+    Target("many seconds", "100,000 sessions of one user, list or end them: seconds", AT_MOST, 5, 5),
+    Target("many memory", "the same: more memory, MB", AT_MOST, 50, 50),
     Target("session bytes", "on disk: bytes a session, indexes included", AT_MOST, 550, 450),
     Target("refresh bytes", "on disk: bytes a refresh", AT_MOST, 0, 0),
     Target("HS256 bytes", "access token, user key of one digit, HS256: bytes", AT_MOST, 315, 315),

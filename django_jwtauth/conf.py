@@ -43,8 +43,8 @@ class Config:
     """The same while the database does not answer."""
     token_cache_size: int = 4096
     """Verified access tokens remembered in each process."""
-    max_sessions_per_user: int | None = None
-    """At a login over this, the oldest session ends."""
+    max_sessions_per_user: int | None = 1000
+    """Maximum live sessions per user; a further login ends the oldest. None: no limit."""
     record_client: bool = True
     """Whether sessions keep address and user-agent label."""
     claims: str | Callable[..., Mapping[str, Any]] | None = None

@@ -45,6 +45,7 @@ from .models import (
     Session,
     SessionQuerySet,
     chunks,
+    skew_margin,
     utc_offset,
     write_alias,
 )
@@ -62,7 +63,7 @@ MAX_TOLD = 1000
 """Sessions ended by one call for which ``session_revoked`` is sent."""
 MAX_BATCH_ROWS = 10 * BATCH
 """Sessions ended in one transaction."""
-COUNTED_COLUMNS = ("pk", "user_id", "revoked_at", "expires_at")
+COUNTED_COLUMNS = ("pk", "user_id", "revoked_at", "has_expired")
 """What is read of a session that is ended but not told of."""
 
 logger = logging.getLogger("django_jwtauth")
@@ -209,11 +210,14 @@ def revoke_in_batches(sessions: SessionQuerySet, reason: str, request: HttpReque
         _mark([session.pk for session in unrevoked], reason, now)
         _deny(held, reason)
         # Those that had expired are marked as well, for a process whose clock is behind, but nothing of them ended.
-        live = [session for session in unrevoked if session.expires_at > now]
+        live = [session for session in unrevoked if not session.has_expired]
         _tell(live, now, reason, request)
         return held, len(live)
 
-    rows = sessions.using(write_alias()).holding_access()
+    # Told by the database, because of so many rows each time that is read costs seconds.
+    has_expired = models.ExpressionWrapper(models.Q(expires_at__lte=timezone.now()), models.BooleanField())
+    concerned = models.Q(revoked_at=None) | models.Q(access_expires_at__gt=timezone.now() - skew_margin())
+    rows = sessions.using(write_alias()).filter(concerned).annotate(has_expired=has_expired)
     held, live = in_transaction(partial(write, rows, MAX_TOLD))
     yield live
     size = MAX_TOLD
@@ -402,12 +406,21 @@ def _client_fields(request: HttpRequest | None) -> dict[str, Any]:
 
 
 def _end_oldest(begun: Session, cap: int, request: HttpRequest | None) -> None:
-    live = Session.objects.using(write_alias()).live().filter(user_id=begun.user_id)
-    newest_first = list(live.order_by("-created_at", "pk").values_list("pk", "created_at"))
-    now = dict(newest_first).get(begun.pk, begun.created_at)
-    # What seems much younger than the one that has just begun is older: the database's clock was set back.
-    newest_first.sort(key=lambda row: row[1] > now + CLOCK_SET_BACK)
-    excess = [pk for pk, _ in newest_first[cap:]]
+    """End what a user has over the cap, but no more than a batch at one login, which must not take long."""
+    alias, fields = write_alias(), {field.attname: field for field in Session._meta.concrete_fields}
+
+    def build() -> models.QuerySet[Any, Any]:
+        live = Session.objects.using(alias).filter(
+            user_id=Place("user_id", fields["user_id"]),
+            revoked_at=None,
+            expires_at__gt=Place("now", fields["expires_at"]),
+        )
+        # What seems much younger than a login at this moment is older: the database's clock was set back.
+        set_back = models.Case(models.When(created_at__gt=DatabaseNow() + CLOCK_SET_BACK, then=1), default=0)
+        return live.order_by(set_back, "-created_at", "pk").values_list("pk")[cap : cap + BATCH]
+
+    key = "oldest", cap, utc_offset(connections[alias])
+    excess = [pk for (pk,) in fetch(alias, key, build, user_id=begun.user_id, now=timezone.now())]
     if excess:
         revoke_each(Session.objects.filter(pk__in=excess), Reason.LIMIT, request)
 

@@ -79,6 +79,7 @@ LONGEST_BODY = 64 * 1024
 """Bytes."""
 LONGEST_PART_HEADERS = 2 * 1024
 """Bytes of all parts of a multipart body together."""
+MAX_LISTED_SESSIONS = 1000
 JWKS_MAX_AGE = 300
 """Seconds for which others may keep our JWK Set."""
 
@@ -376,8 +377,9 @@ class SessionListView(SessionsView):
     pagination_class = None
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """List the live sessions, newest first."""
-        return Response(self.get_serializer(self.get_queryset(), many=True).data)
+        """List the newest live sessions, newest first."""
+        newest = self.get_queryset()[:MAX_LISTED_SESSIONS]
+        return Response(self.get_serializer(newest, many=True).data)
 
     def delete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """End all sessions, or with ``?others=true`` all but the current one."""

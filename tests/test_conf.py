@@ -20,7 +20,7 @@ DEFAULTS = {
     "denylist_interval": timedelta(seconds=5),
     "denylist_max_staleness": timedelta(seconds=60),
     "token_cache_size": 4096,
-    "max_sessions_per_user": None,
+    "max_sessions_per_user": 1000,
     "record_client": True,
     "claims": None,
     "trusted_issuers": {},

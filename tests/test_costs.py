@@ -35,12 +35,12 @@ def test_a_request_that_reads_the_user_costs_one(fresh, bearer):
     assert len(executed) == 1
 
 
-def test_obtain_costs_two_beside_djangos_own_authentication(user, client):
+def test_obtain_costs_three_beside_djangos_own_authentication(user, client):
     with statements() as executed:
         client.post("/auth/token/", {"username": "alice", "password": "correct horse"}, format="json")
     # MariaDB is asked by which name it knows the account.
     name = ["SELECT"] if connection.vendor == "mysql" else []
-    assert [sql.split()[0] for sql in executed] == [*name, "SELECT", "INSERT", "UPDATE"]
+    assert [sql.split()[0] for sql in executed] == [*name, "SELECT", "INSERT", "SELECT", "UPDATE"]
     assert get_user_model()._meta.db_table in executed[0]
     assert "last_login" in executed[-1]
 

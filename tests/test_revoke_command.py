@@ -209,6 +209,19 @@ def test_a_dry_run_ends_nothing(revoke, logins):
     assert not ended()
 
 
+def test_a_dry_run_counts_live_sessions_only(revoke, logins):
+    sessions.revoke(logins[0].session)
+    Session.objects.filter(pk=logins[2].session.pk).update(expires_at=timezone.now())
+    assert revoke("--all", "--dry-run") == "Would revoke 1 session.\n"
+    assert revoke("--user=bob", "--dry-run") == "Would revoke 0 sessions.\n"
+
+
+def test_so_does_the_question_before_it_goes_on(revoke, logins, capsys):
+    sessions.revoke(logins[0].session)
+    assert "Revoked 2 sessions." in revoke("--all", typed="yes\n")
+    assert "Revoke 2 sessions? Type yes to go on: " in capsys.readouterr().out
+
+
 def test_the_reason_is_noted(revoke, logins):
     revoke("--all", "--no-input")
     assert {session.revoke_reason for session in Session.objects.all()} == {"admin"}
@@ -235,7 +248,8 @@ def test_what_has_expired_is_left_alone(revoke, logins):
 
 
 def test_it_goes_in_batches_and_says_how_far_it_is(revoke, user, monkeypatch):
-    monkeypatch.setattr(jwtauth_revoke, "BATCH", 2)
+    monkeypatch.setattr(sessions, "MAX_TOLD", 2)
+    monkeypatch.setattr(sessions, "MAX_BATCH_ROWS", 2)
     pairs = [sessions.start(user) for _ in range(5)]
     told = revoke("--all", "--no-input").splitlines()
     assert told[:-1] == ["2 of 5 so far.", "4 of 5 so far.", "5 of 5 so far."]

@@ -91,6 +91,13 @@ def a_column_that_nobody_fills():
             editor.remove_field(Session, column)
 
 
+def copy_of(session, days_later=0):
+    """Return another session of the same user, not yet stored."""
+    values = {field.attname: getattr(session, field.attname) for field in Session._meta.concrete_fields}
+    created_at = session.created_at + timedelta(days=days_later)
+    return Session(**values | {"id": new_id(), "created_at": created_at})
+
+
 class TestStart:
     def test_a_token_pair_tells_how_long_it_is_good(self, user):
         pair = sessions.start(user)
@@ -271,6 +278,36 @@ class TestStart:
         jwtauth(MAX_SESSIONS_PER_USER=3)
         sessions.start(user)
         assert set(Session.objects.live()) == set(others[2:])
+
+    def test_a_login_ends_no_more_than_500_at_once(self, user, jwtauth):
+        jwtauth(MAX_SESSIONS_PER_USER=2)
+        begun = sessions.start(user).session
+        begun.refresh_from_db()
+        Session.objects.bulk_create(copy_of(begun) for _ in range(600))
+        left = []
+        for _ in range(2):
+            newest = sessions.start(user)
+            left.append(Session.objects.live().count())
+            assert sessions.verify(newest.access_token)
+        assert left == [102, 2]
+
+    def test_by_default_a_user_has_no_more_than_1000(self, user, other_user):
+        begun = sessions.start(user).session
+        age(begun, timedelta(days=1))
+        begun.refresh_from_db()
+        Session.objects.bulk_create(copy_of(begun, days_later=n % 2) for n in range(1000))
+        newest, foreign = sessions.start(user), sessions.start(other_user)
+        assert Session.objects.live().filter(user=user).count() == 1000
+        assert sessions.verify(newest.access_token)
+        assert sessions.verify(foreign.access_token)
+
+    def test_the_cap_can_be_lifted(self, user, jwtauth):
+        jwtauth(MAX_SESSIONS_PER_USER=None)
+        begun = sessions.start(user).session
+        begun.refresh_from_db()
+        Session.objects.bulk_create(copy_of(begun) for _ in range(1000))
+        sessions.start(user)
+        assert Session.objects.live().count() == 1002
 
     @pytest.mark.parametrize("cap", [1, 2])
     def test_logins_at_once_end_none_too_many(self, user, jwtauth, monkeypatch, cap):

@@ -256,6 +256,14 @@ class TestSessions:
             "user_agent",
         }
 
+    def test_the_newest_1000_are_listed(self, user, pair, mine):
+        fields = {field.attname: getattr(pair.session, field.attname) for field in Session._meta.concrete_fields}
+        later = [pair.session.created_at + timedelta(seconds=number) for number in range(1, 1002)]
+        others = [Session(**fields | {"id": new_id(), "created_at": created_at}) for created_at in later]
+        Session.objects.bulk_create(others)
+        answer = mine.get("/auth/sessions/")
+        assert [item["id"] for item in answer.json()] == [session.sid for session in reversed(others)][:1000]
+
     def test_the_cache_of_the_site_shows_them_to_nobody_else(self, pair, mine, client, settings):
         update, fetch = (f"django.middleware.cache.{name}CacheMiddleware" for name in ("Update", "FetchFrom"))
         settings.MIDDLEWARE = [update, *settings.MIDDLEWARE, fetch]

@@ -1,9 +1,7 @@
 """End sessions from the command line."""
 
 import re
-import uuid
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -16,7 +14,7 @@ from django_jwtauth import sessions
 from django_jwtauth.conf import get_config
 from django_jwtauth.encoding import read_id
 from django_jwtauth.management.tokens import read_token
-from django_jwtauth.models import BATCH, Reason, Session, SessionQuerySet, write_alias
+from django_jwtauth.models import Reason, Session, SessionQuerySet, write_alias
 from django_jwtauth.users import names_nobody
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -57,24 +55,26 @@ class Command(BaseCommand):
         parser.add_argument(
             "--reason", choices=Reason.values, default=Reason.ADMIN, help="The reason to record (admin)."
         )
-        parser.add_argument("--dry-run", action="store_true", help="Count them and end none.")
+        parser.add_argument("--dry-run", action="store_true", help="Count those that are live, and end none.")
         parser.add_argument("--no-input", action="store_false", dest="interactive", help="Do not ask.")
 
     def handle(self, *, dry_run: bool, interactive: bool, reason: str, **options: Any) -> None:
         """End the sessions, and print a count."""
         chosen = self._choose(options)
-        count = chosen.count()
-        if dry_run or not count:
-            self.stdout.write(f"Would revoke {count} {noun(count)}." if count else "No session is left to revoke.")
+        if not chosen.exists():
+            self.stdout.write("No session is left to revoke.")
+            return
+        count = chosen.live().count()
+        if dry_run:
+            self.stdout.write(f"Would revoke {count} {noun(count)}.")
             return
         if interactive and not self._is_confirmed(count):
             raise CommandError("Nothing was revoked.")
-        done = ended = 0
-        for keys in in_batches(chosen):
-            ended += sessions.revoke_each(Session.objects.filter(pk__in=keys), reason)
-            done += len(keys)
-            if count > BATCH:
-                self.stdout.write(f"{done} of {count} so far.")
+        ended = 0
+        for ended_now in sessions.revoke_in_batches(chosen, reason):
+            ended += ended_now
+            if count > sessions.MAX_TOLD:
+                self.stdout.write(f"{ended} of {count} so far.")
         self.stdout.write(f"Revoked {ended} {noun(ended)}. {after_that()}")
 
     def _choose(self, options: dict[str, Any]) -> SessionQuerySet:
@@ -119,17 +119,6 @@ def after_that() -> str:
 def noun(count: int) -> str:
     """Return the word for so many."""
     return "session" if count == 1 else "sessions"
-
-
-def in_batches(chosen: SessionQuerySet) -> Iterator[list[uuid.UUID]]:
-    """Yield the keys of the chosen in the order of their ids, each once, although those ended leave the set."""
-    keys: list[uuid.UUID] = []
-    while True:
-        rest = chosen.filter(pk__gt=keys[-1]) if keys else chosen
-        keys = list(rest.order_by("pk").values_list("pk", flat=True)[:BATCH])
-        if not keys:
-            return
-        yield keys
 
 
 def find_user(name: str) -> Any:
