@@ -27,6 +27,8 @@ from .tokens import get_codec
 TOKEN_BUDGET = 1024
 """Bytes of a plain access token over which a warning is due: it travels with every request."""
 SIZE_HINT = "Sign with ES256 or EdDSA rather than with a long RSA key, or shorten ISSUER, AUDIENCE and KID."
+CAMELIZE = "drf_spectacular.contrib.djangorestframework_camel_case.camelize_serializer_fields"
+KEEP_NAMES = "django_jwtauth.openapi.keep_field_names"
 NO_DATABASE = "django.db.backends.dummy"
 """What Django makes of ``DATABASES = {}``."""
 OTHERS = stat.S_IROTH | stat.S_IWOTH
@@ -37,7 +39,7 @@ def register() -> None:
     """Register all checks with Django."""
     for check in (
         *(check_settings, check_keys, check_trusted_issuers, check_denylist),
-        *(check_token_size, check_user_model, check_stray_settings, check_throttles),
+        *(check_token_size, check_user_model, check_stray_settings, check_throttles, check_schema_hooks),
         *(check_router, check_tenants, check_autocommit),
     ):
         checks.register(check, checks.Tags.security)
@@ -314,6 +316,20 @@ def check_throttles(**kwargs: Any) -> list[checks.CheckMessage]:
                 )
             )
     return errors
+
+
+def check_schema_hooks(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Where the OpenAPI schema is in camelCase, our endpoints are described as they are."""
+    hooks = list(getattr(settings, "SPECTACULAR_SETTINGS", {}).get("POSTPROCESSING_HOOKS", ()))
+    if CAMELIZE not in hooks or KEEP_NAMES in hooks[hooks.index(CAMELIZE) :]:
+        return []
+    return [
+        checks.Warning(
+            "The OpenAPI schema says camelCase where the endpoints of jwtauth say snake_case.",
+            hint=f"Write {KEEP_NAMES!r} behind {CAMELIZE!r} into SPECTACULAR_SETTINGS['POSTPROCESSING_HOOKS'].",
+            id="jwtauth.W011",
+        )
+    ]
 
 
 def check_issuer_is_own(**kwargs: Any) -> list[checks.CheckMessage]:

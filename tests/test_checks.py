@@ -16,6 +16,7 @@ from django.db import connections
 
 import django_jwtauth
 from django_jwtauth.admin import UserSessionsMixin
+from django_jwtauth.checks import CAMELIZE, KEEP_NAMES
 from django_jwtauth.conf import RULES
 from django_jwtauth.issuers import MEMBERS
 
@@ -668,6 +669,25 @@ def test_the_mixin_for_users_on_users_is_none(label):
         pass
 
     assert UserAdmin(apps.get_model(label), site).check() == []
+
+
+class TestSchemaHooks:
+    @pytest.mark.parametrize("hooks", [[CAMELIZE], [KEEP_NAMES, CAMELIZE]])
+    def test_a_schema_that_renames_our_fields_is_a_warning(self, settings, hooks):
+        settings.SPECTACULAR_SETTINGS = {"POSTPROCESSING_HOOKS": hooks}
+        (message,) = found()
+        assert (message.level, message.id) == (WARNING, "jwtauth.W011")
+        assert message.msg == "The OpenAPI schema says camelCase where the endpoints of jwtauth say snake_case."
+        assert message.hint == (
+            "Write 'django_jwtauth.openapi.keep_field_names' behind "
+            "'drf_spectacular.contrib.djangorestframework_camel_case.camelize_serializer_fields' "
+            "into SPECTACULAR_SETTINGS['POSTPROCESSING_HOOKS']."
+        )
+
+    @pytest.mark.parametrize("hooks", [{}, {"POSTPROCESSING_HOOKS": [CAMELIZE, KEEP_NAMES]}])
+    def test_one_that_keeps_them_is_none(self, settings, hooks):
+        settings.SPECTACULAR_SETTINGS = hooks
+        assert found() == []
 
 
 class TestDeployment:

@@ -30,13 +30,13 @@ from rest_framework.permissions import AllowAny
 from rest_framework.throttling import AnonRateThrottle
 
 import config.urls  # noqa: F401 - its views keep the class of the schema that is set when they are imported
-from django_jwtauth import sessions, throttling, views
+from django_jwtauth import checks, sessions, throttling, views
 from django_jwtauth.authentication import JWTActiveUserAuthentication
 from django_jwtauth.denylist import Denylist
 from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import CacheUnavailableError, DenylistUnavailableError, IssuerUnavailableError
 from django_jwtauth.models import Session
-from django_jwtauth.openapi import BearerScheme, document_refusals
+from django_jwtauth.openapi import BearerScheme, document_refusals, keep_field_names
 from django_jwtauth.pairs import TokenPair
 from django_jwtauth.serializers import TokenObtainSerializer
 from django_jwtauth.tokens import get_codec
@@ -78,6 +78,53 @@ def test_the_scheme_is_a_bearer_token_for_swagger_ui_to_ask_for(schema):
     assert schema["paths"]["/auth/sessions/"]["get"]["security"] == [{"jwtAuth": []}]
     assert schema["paths"]["/api/notes/"]["get"]["security"][0] == {"jwtAuth": []}
     assert schema["paths"]["/auth/token/"]["post"].get("security", [{}]) == [{}]
+
+
+def test_every_operation_has_a_name_that_is_one_in_every_language(schema):
+    names = [operation["operationId"] for path in schema["paths"].values() for operation in path.values()]
+    assert [name for name in names if not re.fullmatch(r"[a-z]\w*", name)] == []
+    assert len(set(names)) == len(names)
+
+
+def test_the_jwk_set_is_listed_once(schema):
+    assert [path for path in schema["paths"] if "jwks" in path] == ["/auth/jwks.json"]
+
+
+def test_a_jwk_set_mounted_twice_has_two_names():
+    patterns = [path(f"{place}jwks.json", views.JWKSView.as_view()) for place in ("", ".well-known/")]
+    names = [path["get"]["operationId"] for path in schema_of(*patterns)["paths"].values()]
+    assert sorted(names) == ["jwks_json_retrieve", "well_known_jwks_json_retrieve"]
+
+
+class TestCamelCase:
+    """Of djangorestframework-camel-case, with the hook that drf-spectacular has for it."""
+
+    @pytest.fixture
+    def schemas(self):
+        """Return a function that gives the schemas of our endpoints and a view of the project's own."""
+        pytest.importorskip("djangorestframework_camel_case")
+
+        def make(*hooks):
+            patterns = [path("auth/", include("django_jwtauth.urls")), path("own/", OwnView.as_view())]
+            with patched_settings({"POSTPROCESSING_HOOKS": list(hooks)}):
+                return schema_of(*patterns)["components"]["schemas"]
+
+        return make
+
+    def test_our_fields_keep_the_names_under_which_they_are_sent(self, schemas, user, client):
+        made = schemas(checks.CAMELIZE, checks.KEEP_NAMES)
+        body = {"username": "alice", "password": "correct horse"}
+        pair = client.post("/auth/token/", body, format="json").json()
+        assert set(made["TokenPair"]["properties"]) == set(pair) == set(made["TokenPair"]["required"])
+        assert "refresh_token" in made["TokenRefreshRequest"]["properties"]
+        assert "created_at" in made["APISession"]["properties"]
+        assert "userId" in made["Login"]["properties"]
+
+    def test_nothing_changes_without_it(self, schemas):
+        assert schemas() == schemas(checks.KEEP_NAMES)
+
+    def test_a_schema_without_a_view_of_ours_is_left_alone(self):
+        assert keep_field_names({"components": {}}, SchemaGenerator(patterns=[])) == {"components": {}}
 
 
 @dataclass
