@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -130,17 +130,26 @@ def check_trusted_issuers(**kwargs: Any) -> list[checks.CheckMessage]:
                 "JWTAUTH['TRUSTED_ISSUERS'] has a key that cannot be used.", hint=str(error), id="jwtauth.E028"
             )
         ]
-    return [
-        checks.Warning(
-            f"JWTAUTH['TRUSTED_ISSUERS'][{iss!r}] accepts tokens that are not marked as access tokens.",
+    return [warning for iss, issuer in trusted.items() for warning in _doubts(iss, issuer)]
+
+
+def _doubts(iss: str, issuer: issuers.TrustedIssuer) -> Iterator[checks.CheckMessage]:
+    place = f"JWTAUTH['TRUSTED_ISSUERS'][{iss!r}]"
+    if issuer.is_confusable:
+        yield checks.Warning(
+            f"{place} accepts tokens that are not marked as access tokens.",
             hint="An ID token whose audience is the same would be taken for an access token (RFC 8725 section 3.12). "
             "Have the issuer write the header typ at+jwt and leave TYP out, or write REQUIRED_CLAIMS that only "
             'its access tokens have, such as {"token_use": "access"}.',
             id="jwtauth.W005",
         )
-        for iss, issuer in trusted.items()
-        if issuer.is_confusable
-    ]
+    for position in issuer.keys_without_kid:
+        yield checks.Warning(
+            f"{place}['KEYS'][{position}] has no KID, and another key has its algorithm.",
+            hint="Write the KID that the issuer's tokens name. If they name none, write one key of an algorithm: "
+            "a token without kid is accepted only where a single key fits it.",
+            id="jwtauth.W013",
+        )
 
 
 def check_denylist(**kwargs: Any) -> list[checks.CheckMessage]:

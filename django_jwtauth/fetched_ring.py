@@ -151,8 +151,8 @@ def read_jwk_set(document: bytes, algorithms: tuple[str, ...], iss: str) -> dict
 
 
 def _read_jwk(jwk: Any, algorithms: tuple[str, ...]) -> Key:
-    if not isinstance(jwk, dict) or not is_text(jwk.get("kid")):
-        raise UnusableKeyError("It is no JWK with a kid.")
+    if not isinstance(jwk, dict) or not is_text(jwk.get("kid", "none")):
+        raise UnusableKeyError("It is no JWK, or its kid is not printable text.")
     if not PRIVATE_MEMBERS.isdisjoint(jwk):
         raise UnusableKeyError("It is secret, and everybody can read it.")
     if "key_ops" in jwk and not (isinstance(jwk["key_ops"], list) and "verify" in jwk["key_ops"]):
@@ -169,7 +169,7 @@ def _read_jwk(jwk: Any, algorithms: tuple[str, ...]) -> Key:
             else 'It does not say which of ALGORITHMS it is for. Write the one, such as "ALGORITHMS": ["RS256"].'
         )
     public = {name: jwk[name] for name in THUMBPRINT_MEMBERS[kty] if name in jwk}
-    key = Key.from_dict({"ALGORITHM": fitting[0], "PUBLIC_KEY": public, "KID": jwk["kid"]})
+    key = Key.from_dict({"ALGORITHM": fitting[0], "PUBLIC_KEY": public, "KID": jwk.get("kid")})
     if getattr(key.verifying_key, "key_size", 0) > LARGEST_RSA_BITS:
         raise UnusableKeyError(f"It has more than {LARGEST_RSA_BITS} bits.")
     return key

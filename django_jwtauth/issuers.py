@@ -3,6 +3,7 @@
 The keys are written in the settings or fetched as a JWK Set.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -13,11 +14,12 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
+from .claims import REGISTERED
 from .conf import Config, Problem, closest, complaint, get_config, is_audience, is_hook, is_text
 from .download import is_safe_url
 from .fetched_ring import ASYMMETRIC, FetchedRing, fetched_ring
 from .key_material import UnusableKeyError
-from .keys import Key, KeyRing
+from .keys import Key, KeyRing, thumbprint
 
 ACCEPTED_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 """The header ``typ`` of access tokens, where nothing else is agreed on (RFC 9068 section 4)."""
@@ -40,6 +42,8 @@ class TrustedIssuer:
     """The header ``typ``; None where the issuer writes none."""
     required_claims: Mapping[str, Any] = field(default_factory=dict)
     """Claims and the value, or one of the values, that each must have."""
+    subject_claim: str | None = None
+    """The claim that names the subject; a whole number there becomes text. None: ``sub``, which must be text."""
     user: str | Callable[..., Any] | None = None
     """``(claims) -> user or None``, or its dotted path. None: its subjects are no users of ours."""
 
@@ -62,6 +66,17 @@ class TrustedIssuer:
         """Whether nothing but the audience tells its access tokens from other JWTs (RFC 8725 section 3.12)."""
         return not self.required_claims and not self.accepted_types <= ACCEPTED_TYPES
 
+    @property
+    def keys_without_kid(self) -> list[int]:
+        """Positions in ``keys`` of those that neither a ``kid`` of the issuer nor their algorithm alone can choose."""
+        pairs = list(zip(self.keys or (), self._written_ring.keys, strict=True))
+        count = Counter(key.algorithm for _, key in pairs)
+        return [
+            position
+            for position, (entry, key) in enumerate(pairs)
+            if count[key.algorithm] > 1 and entry.get("KID") is None and _is_default_kid(key)
+        ]
+
     @cached_property
     def user_hook(self) -> Callable[..., Any] | None:
         """The callable behind ``user``."""
@@ -80,6 +95,11 @@ class TrustedIssuer:
     def _written_ring(self) -> KeyRing:
         return KeyRing([_load_public(position, entry) for position, entry in enumerate(self.keys or ())])
 
+    def subject_of(self, claims: Mapping[str, Any]) -> Any:
+        """Return whom claims are about, as text if they are well-formed."""
+        subject = claims.get(self.subject_claim or "sub")
+        return str(subject) if self.subject_claim and type(subject) is int else subject
+
     def is_met_by(self, claims: Mapping[str, Any]) -> bool:
         """Whether claims have what ``required_claims`` ask for; of a claim that is an array, one item must."""
         return not any(accepted.isdisjoint(_values(claims.get(name))) for name, accepted in self._accepted_values)
@@ -87,6 +107,10 @@ class TrustedIssuer:
     @cached_property
     def _accepted_values(self) -> list[tuple[str, set[tuple[bool, Any]]]]:
         return [(name, _values(accepted)) for name, accepted in self.required_claims.items()]
+
+
+def _is_default_kid(key: Key) -> bool:
+    return key.kid == thumbprint(key.implementation.to_jwk(key.verifying_key, as_dict=True))[:8]
 
 
 def _listed(value: Any) -> list[Any]:
@@ -159,6 +183,11 @@ MEMBERS = {
         _are_claims,
         "Write a dict of claims and the value, or the list of values of which one is enough, such as "
         '{"token_use": "access", "client_id": ["web", "app"]}.',
+    ),
+    "SUBJECT_CLAIM": _Member(
+        lambda value: value is None or (is_text(value) and value not in REGISTERED - {"sub"}),
+        'Write the claim that names the subject, such as "user_id"; "sub" where that is a number; '
+        "or leave it out where sub is text.",
     ),
     "USER": _Member(
         lambda value: is_hook(value, "claims"),

@@ -137,7 +137,10 @@ class TokenCodec:
         trusted = None if issuer in self.rings else self.trusted.get(issuer)
         if kind not in (ACCEPTED_TYPES if trusted is None else trusted.accepted_types):
             raise InvalidTokenError("typ")
-        key = ring.find(kid) if isinstance(kid, str) else None
+        if kid is None and trusted is not None:
+            key = _only_key(ring, algorithm)
+        else:
+            key = None if kid is None else ring.find(kid)
         if key is None or algorithm != key.algorithm:
             raise InvalidTokenError("key")
         if not key.verify(signing_input.encode("ascii"), b64url_decode(signature)):
@@ -152,6 +155,12 @@ class TokenCodec:
 
     def _ring_of_another(self, issuer: str) -> KeyRing | FetchedRing:
         return self.trusted[issuer].ring if issuer in self.trusted else NO_KEYS
+
+
+def _only_key(ring: KeyRing | FetchedRing, algorithm: Any) -> Key | None:
+    """Return the key for a token that names none (RFC 7515 section 4.1.4), or None where none or several fit."""
+    fitting = [key for key in ring.by_kid.values() if key.algorithm == algorithm]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def check_current(claims: Claims, audiences: frozenset[str] | None, now: float, leeway: float) -> None:
@@ -211,7 +220,10 @@ def _read_header(segment: str) -> tuple[Any, Any, Any]:
         if not isinstance(kind, str):
             raise InvalidTokenError("typ")
         kind = kind.lower()
-    return kind, header.get("alg"), header.get("kid")
+    kid = header.get("kid")
+    if "kid" in header and not isinstance(kid, str):
+        raise InvalidTokenError("key")
+    return kind, header.get("alg"), kid
 
 
 def _to_segment(value: Mapping[str, Any]) -> str:
@@ -249,7 +261,8 @@ def _read_claims_of_another(values: dict[str, Any], issuer: TrustedIssuer) -> Cl
     """Return the claims of another issuer's token: fewer are required, but what is there is well-formed."""
     audiences = values.get("aud", [])
     audiences = audiences if isinstance(audiences, list) else [audiences]
-    if not (_is_text(values.get("sub")) and all(map(_is_text, audiences)) and _is_number(values.get("exp"))):
+    sub = issuer.subject_of(values)
+    if not (_is_text(sub) and all(map(_is_text, audiences)) and _is_number(values.get("exp"))):
         raise InvalidTokenError("claims")
     if not all(_is_number(values[name]) for name in ("iat", "nbf") if name in values):
         raise InvalidTokenError("claims")
@@ -259,7 +272,7 @@ def _read_claims_of_another(values: dict[str, Any], issuer: TrustedIssuer) -> Cl
         raise InvalidTokenError("claims")
     return Claims(
         iss=values["iss"],
-        sub=values["sub"],
+        sub=sub,
         aud=tuple(audiences),
         exp=math.floor(values["exp"]),
         iat=values.get("iat"),

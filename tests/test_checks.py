@@ -373,6 +373,7 @@ class TestTrustedIssuers:
         "ALGORITHMS": [None, [], "RS256", ["HS256"], ["none"], ["RS256", "HS256"], [None], [["RS256"]], 1],
         "TYP": ["", 1, [], ["JWT", ""], True, {"JWT"}],
         "REQUIRED_CLAIMS": [None, [], "token_use", {"": "a"}, {1: "a"}, {"a": None}, {"a": []}, {"a": 1.5}, {"a": {}}],
+        "SUBJECT_CLAIM": ["", " ", " sub", 1, [], {}, "iss", "aud", "exp", "scope", "jti"],
         "USER": ["", "accounts.tokens.user", 1, lambda: None, lambda claims, request: None, "tests.keys.ISSUER"],
     }
     GOOD: ClassVar = {
@@ -395,8 +396,40 @@ class TestTrustedIssuers:
         "ALGORITHMS": [["RS256"], ("RS256", "ES256"), list(keys.ASYMMETRIC)],
         "TYP": ["JWT", None, ["at+jwt", "JWT"], [None, "JWT"], "application/at+jwt"],
         "REQUIRED_CLAIMS": [{}, {"token_use": "access", "client_id": ["a", "b"]}, {"ver": 1, "verified": True}],
+        "SUBJECT_CLAIM": [None, "sub", "user_id", "https://other.example.com/id"],
         "USER": [None, lambda claims: None, "tests.test_foreign.user_of", print],
     }
+
+    @pytest.mark.parametrize(
+        ("entries", "positions"),
+        [
+            ([keys.public_entry("ES256")], []),
+            ([keys.public_entry("ES256"), keys.public_entry("ES384")], []),
+            ([keys.public_entry("ES256"), keys.public_entry("ES256", "second")], [0, 1]),
+            ([keys.public_entry("ES256"), keys.public_entry("ES256", "second", KID="a")], [0]),
+            ([keys.public_entry("ES256", KID="b"), keys.public_entry("ES256", "second", KID="a")], []),
+            (
+                [keys.public_entry("ES256", KID=keys.key("ES256").kid), keys.public_entry("ES256", "second", KID="a")],
+                [],
+            ),
+            (
+                [
+                    {"ALGORITHM": "ES256", "PUBLIC_KEY": {**keys.key("ES256").public_jwk(), "kid": "b"}},
+                    keys.public_entry("ES256", "second", KID="a"),
+                ],
+                [],
+            ),
+        ],
+    )
+    def test_keys_that_no_token_can_choose_are_a_warning(self, settings, entries, positions):
+        settings.JWTAUTH = trusting({**keys.without(SOUND, "JWKS_URL"), "KEYS": entries})
+        messages = found()
+        assert [(message.level, message.id) for message in messages] == [(WARNING, "jwtauth.W013")] * len(positions)
+        assert [message.msg for message in messages] == [
+            f"JWTAUTH['TRUSTED_ISSUERS']['https://other.example.com']['KEYS'][{position}] has no KID, "
+            "and another key has its algorithm."
+            for position in positions
+        ]
 
     def test_every_member_is_tried(self):
         assert set(self.BAD) == set(self.GOOD) == set(MEMBERS)
@@ -428,7 +461,7 @@ class TestTrustedIssuers:
             ("audience", "Did you mean 'AUDIENCE'?"),
             (
                 1,
-                "The members are: JWKS_URL, KEYS, AUDIENCE, ALGORITHMS, TYP, REQUIRED_CLAIMS, USER.",
+                "The members are: JWKS_URL, KEYS, AUDIENCE, ALGORITHMS, TYP, REQUIRED_CLAIMS, SUBJECT_CLAIM, USER.",
             ),
         ],
     )

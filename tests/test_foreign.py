@@ -68,6 +68,38 @@ def accepted(text):
     return True
 
 
+def unnamed(key, **changes):
+    """A token whose header names no key."""
+    return keys.compact(key, keys.without(keys.header(key), "kid"), claims(**changes))
+
+
+class TestSubjectClaim:
+    @pytest.mark.parametrize(("value", "sub"), [("7", "7"), (7, "7"), (-1, "-1"), ("é", "é"), (2**70, str(2**70))])
+    @pytest.mark.parametrize("name", ["user_id", "sub", "https://other.example.com/id"])
+    def test_it_names_the_subject_as_text_or_a_whole_number(self, trust, name, value, sub):
+        trust(SUBJECT_CLAIM=name)
+        assert sessions.verify(token(KEY, **{"sub": "another", name: value})).sub == sub
+
+    @pytest.mark.parametrize("value", [None, "", True, False, 1.0, 1.5, [], ["7"], {}, {"id": "7"}])
+    def test_anything_else_names_nobody(self, trust, value):
+        trust(SUBJECT_CLAIM="user_id")
+        assert not accepted(keys.compact(KEY, keys.header(KEY), claims(user_id=value)))
+        assert not accepted(token(KEY))
+
+    @pytest.mark.parametrize("members", [{}, {"SUBJECT_CLAIM": None}])
+    def test_without_it_the_subject_is_text(self, trust, members):
+        trust(**members)
+        assert accepted(token(KEY, sub="7"))
+        assert not accepted(token(KEY, sub=7))
+
+    @pytest.mark.django_db
+    def test_a_hook_sees_the_subject(self, trust, client):
+        get_user_model().objects.create_user(username="7", password="x")
+        trust(SUBJECT_CLAIM="user_id", USER="tests.test_foreign.user_of")
+        answer = client.get("/api/me/", headers={"Authorization": f"Bearer {token(KEY, user_id=7)}"})
+        assert answer.json()["username"] == "7"
+
+
 @pytest.mark.usefixtures("_trusted")
 class TestClaims:
     def test_the_least_that_is_accepted(self):
@@ -170,9 +202,39 @@ class TestHeader:
                 assert accepted(keys.compact(KEY, header, claims())) is expected, kind
 
     @pytest.mark.usefixtures("_trusted")
-    def test_a_token_without_key_id_is_refused_even_where_there_is_one_key(self):
-        assert not accepted(keys.compact(KEY, keys.without(keys.header(KEY), "kid"), claims()))
+    def test_a_token_without_key_id_is_accepted_where_one_key_fits(self):
+        assert accepted(unnamed(KEY))
         assert not accepted(token(KEY, {"kid": "other"}))
+        assert not accepted(unnamed(named("ES256", "key", "a third")))
+        assert not accepted(unnamed(named("ES384", "key")))
+
+    @pytest.mark.usefixtures("_trusted")
+    @pytest.mark.parametrize("kid", [None, "", 1, True, [], ["key"], {}])
+    def test_a_key_id_that_is_no_text_is_none_of_a_key(self, kid):
+        assert not accepted(token(KEY, {"kid": kid}))
+
+    def test_a_token_without_key_id_is_accepted_by_its_algorithm(self, trust):
+        first, second = named("ES256", "a"), named("HS256", "b")
+        entries = [keys.public_entry("ES256", "other", KID="a"), keys.entry("HS256", "other", KID="b")]
+        trust(KEYS=entries)
+        assert [accepted(unnamed(key)) for key in (first, second)] == [True, True]
+        trust(KEYS=[*entries, keys.public_entry("ES256", "newer", KID="c")])
+        assert [accepted(unnamed(key)) for key in (first, second)] == [False, True]
+        assert accepted(token(first))
+
+    def test_a_token_of_ours_without_key_id_is_refused(self, jwtauth):
+        jwtauth(ISSUER=keys.ISSUER, SIGNING_KEYS=[keys.entry("ES256", "other", KID="key")])
+        ours = keys.current_claims(aud=keys.ISSUER)
+        assert get_codec().decode(keys.compact(KEY, keys.header(KEY), ours))
+        assert not accepted(keys.compact(KEY, keys.without(keys.header(KEY), "kid"), ours))
+
+    def test_a_token_without_key_id_is_accepted_under_a_fetched_key(self, trust):
+        jwk = keys.without(KEY.public_jwk(), "kid")
+        with publisher() as server:
+            server.send(json.dumps({"keys": [jwk]}).encode())
+            trust(KEYS=NOTHING, JWKS_URL=server.url)
+            assert accepted(unnamed(KEY))
+            assert not accepted(unnamed(named("ES256", "key", "a third")))
 
     @pytest.mark.usefixtures("_trusted")
     @pytest.mark.parametrize("alg", ["none", "HS256", "ES384", "RS256", None])

@@ -264,7 +264,10 @@ class TestProviders:
     def test_an_expired_one_and_one_under_another_key_are_refused(self, shape, get):
         assert get(shape, claims={"exp": NOW - 60}).json()["code"] == "token_expired"
         assert get(shape, key=OTHER).json()["code"] == "token_invalid"
-        assert get(shape, {"kid": None}).json()["code"] == "token_invalid"
+        fitting = [jwk for jwk in shape.jwks if jwk["kty"] == "RSA" and jwk.get("use") != "enc"]
+        assert get(shape, {"kid": None}).status_code == (
+            HTTPStatus.OK if len(fitting) == 1 else HTTPStatus.UNAUTHORIZED
+        )
         assert get(shape, {"kid": OTHER.kid}).json()["code"] == "token_invalid"
 
 
@@ -290,7 +293,7 @@ class TestPage:
         written = {name.strip("`"): default for name, default, _ in rows}
         assert list(written) == list(issuers.MEMBERS)
         defaults = issuers.TrustedIssuer(iss="x", audience="x")
-        for name in ("TYP", "REQUIRED_CLAIMS", "USER"):
+        for name in ("TYP", "REQUIRED_CLAIMS", "SUBJECT_CLAIM", "USER"):
             assert eval(written[name].strip("`"), {}) == getattr(defaults, name.lower())  # noqa: S307
 
     @pytest.mark.parametrize("snippet", re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))

@@ -27,7 +27,7 @@ STAGES = {
     "header": "the header asks for an extension by crit or b64",
     "issuer": "iss is neither the ISSUER of these settings nor one of TRUSTED_ISSUERS",
     "typ": "the header's typ is not at+jwt, nor what TYP of a trusted issuer says, so it is no access token",
-    "key": "no key of the issuer has this kid and this alg; was it removed?",
+    "key": "no key of the issuer has this kid and this alg; was it removed? Without kid, only one may have the alg",
     "signature": "the key did not sign these bytes",
     "claims": "a claim is missing, of a wrong type, not for a bearer token, or not as REQUIRED_CLAIMS say",
     "audience": "none of aud is in the AUDIENCE for this issuer",
