@@ -1,10 +1,13 @@
 """The OpenAPI description of this app, for drf-spectacular; loaded when that app is installed."""
 
+import re
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiViewExtension
+from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import (
     OpenApiParameter,
     OpenApiResponse,
@@ -21,6 +24,8 @@ from rest_framework.views import APIView
 from . import errors, views
 from .serializers import EndSessionsSerializer, TokenPairSerializer
 
+REMEMBERED = "_jwtauth_schemas"
+"""Where a registry of components keeps those that our operations refer to, as they were made."""
 Description = dict[str, dict[str, Any]]
 """What ``extend_schema`` is told about each method of a view."""
 
@@ -275,11 +280,36 @@ class AuthViewDescription(OpenApiViewExtension):
         headers = _KEY_HEADERS if issubclass(self.target, views.JWKSView) else [no_store, *_HEADERS]
         kwargs |= {"responses": dict(sorted(responses.items())), "parameters": [*parameters, *headers]}
         handler: Any = extend_schema(tags=["auth"], **kwargs)(lambda *args, **kwargs: None)
+        described = handler.kwargs["schema"]
+        handler.kwargs["schema"] = type(described.__name__, (_OurSchema, described), {})
         method_of_project = getattr(self.target, method)
         for said in (type(self.target.schema), getattr(method_of_project, "kwargs", {}).get("schema")):
             if said is not None and not issubclass(handler.kwargs["schema"], said):
                 handler.kwargs["schema"] = type(said.__name__, (said, handler.kwargs["schema"]), {})
         return handler
+
+
+class _OurSchema(AutoSchema):
+    """Describes an operation of ours, and remembers the schemas that it refers to."""
+
+    def get_operation_id(self) -> str:
+        """Return a name that is one in the languages that clients are generated in: "jwks.json" has a dot."""
+        operation_id: str = super().get_operation_id().replace(".", "_").strip("_")
+        return operation_id
+
+    def get_operation(self, *args: Any) -> Any:
+        """Describe the operation."""
+        operation = super().get_operation(*args)
+        registry = args[-1]
+        schemas = registry.build({}).get("schemas", {})
+        remembered = vars(registry).setdefault(REMEMBERED, {})
+        to_do = [operation]
+        while to_do:
+            for name in re.findall(r"#/components/schemas/([\w.-]+)", str(to_do.pop())):
+                if name not in remembered:
+                    remembered[name] = deepcopy(schemas[name])
+                    to_do.append(schemas[name])
+        return operation
 
 
 class _Refused(APIView):
@@ -306,4 +336,17 @@ def document_refusals(result: dict[str, Any], generator: Any, **kwargs: Any) -> 
                 operation["responses"] = dict(sorted((refusals | operation.get("responses", {})).items()))
     components = result["components"]
     components["schemas"] = generator.registry.build({})["schemas"] | components.get("schemas", {})
+    return result
+
+
+def keep_field_names(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
+    """Give the fields of our endpoints the names under which they are sent, whatever another hook made of them.
+
+    For ``POSTPROCESSING_HOOKS`` of ``SPECTACULAR_SETTINGS``, behind drf-spectacular's ``camelize_serializer_fields``:
+    our endpoints speak snake_case in every project.
+    """
+    schemas = result["components"].get("schemas", {})
+    for name, schema in vars(generator.registry).get(REMEMBERED, {}).items():
+        if name in schemas and schemas[name].get("properties", {}).keys() != schema.get("properties", {}).keys():
+            schemas[name] = schema
     return result
