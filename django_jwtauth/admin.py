@@ -218,7 +218,7 @@ class DenylistEntryAdmin(LookingAdmin):
         if not is_confirmed(request):
             text = gettext(
                 "This lifts the entries only. Access tokens that they deny are accepted again everywhere within "
-                "%(soon)s, or a minute where the denylist is long, unless expired. A session that has ended stays "
+                "%(soon)s, unless expired. A session that has ended stays "
                 "ended: it cannot be refreshed."
             )
             return self.ask_about(request, queryset, title=gettext("Allow again"), text=[text % {"soon": soon()}])

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -39,13 +40,15 @@ class Snapshot:
     """What is denied, as the requests of this process see it."""
 
     denied: Set[str]
+    epoch: float
+    """Access tokens issued before are denied. Seconds since 1970."""
     own: Mapping[str, Moment]
     """Denied by this process, and when; kept until a load that began later holds them too."""
     source: Source | None = None
     """Where it was read; None where all requests read the same tables."""
 
 
-NOTHING_LOADED = Snapshot(frozenset(), {})
+NOTHING_LOADED = Snapshot(frozenset(), 0, {})
 
 
 class Denylist:
@@ -78,7 +81,9 @@ class Denylist:
         if snapshot.source is not None:
             _check_source(snapshot.source)
         denied, own = snapshot.denied, snapshot.own
-        if claims.sid in denied or claims.jti in denied or (own and (claims.sid in own or claims.jti in own)):
+        if claims.sid in denied or claims.jti in denied or (claims.iat or 0) < snapshot.epoch:
+            raise RevokedTokenError("denylist")
+        if own and (claims.sid in own or claims.jti in own):
             raise RevokedTokenError("denylist")
 
     def add(self, ids: Iterable[str]) -> None:
@@ -182,7 +187,8 @@ def _unpooled(alias: str) -> Any:
 
 
 def _read(connection: Any) -> Snapshot:
-    return Snapshot(listing.read(connection.alias), {}, source_of(connection))
+    found = listing.read(connection.alias)
+    return Snapshot(found.ids, found.epoch, {}, source_of(connection))
 
 
 denylist = Denylist()
@@ -211,6 +217,14 @@ def deny_sessions(sessions: SessionQuerySet, keys: Sequence[UUID], reason: str, 
         added = sum(entries.add_sessions(sessions.filter(pk__in=some), reason, user_id) for some in chunks(keys))
     _enforce(ids)
     return added
+
+
+def deny_issued_before(epoch: int, expires_at: datetime, reason: str) -> None:
+    """Deny all access tokens of ours that were issued before an epoch, in seconds since 1970."""
+    alias = write_alias()
+    entry = DenylistEntry(claim=DenylistEntry.Claim.IAT, value=UUID(int=epoch), expires_at=expires_at, reason=reason)
+    DenylistEntry.objects.using(alias).bulk_create([entry], ignore_conflicts=True)
+    transaction.on_commit(denylist.clear, using=alias)
 
 
 def _enforce(ids: Sequence[str]) -> None:

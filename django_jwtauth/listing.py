@@ -5,14 +5,16 @@ ones seen would therefore miss the revocations of slow transactions.
 """
 
 from collections.abc import Set
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections, models
+from django.db.models import Case, When
 from django.db.models.functions import Cast, Substr
 
-from .encoding import PADDED_ID_BYTES, encode_id, encode_ids
-from .models import DenylistEntry
+from .encoding import ID_BYTES, PADDED_ID_BYTES, encode_id, encode_ids
+from .models import DenylistEntry, DenylistQuerySet
 
+IS_EPOCH = models.Q(claim=DenylistEntry.Claim.IAT)
 MAX_BYTES_AT_ONCE = 5000 * PADDED_ID_BYTES
 """Bytes that are decoded before other threads get their turn."""
 
@@ -38,20 +40,46 @@ class PaddedIds(models.Aggregate):
         return self.as_sql(compiler, connection, template=template, **context)
 
 
-def read(alias: str) -> Set[str]:
-    """Return the ids on the denylist as tokens name them, by one statement. Raises the database's errors."""
+class Listing(NamedTuple):
+    """What the denylist holds."""
+
+    ids: Set[str]
+    """Of sessions and of access tokens, as tokens name them."""
+    epoch: float
+    """Access tokens issued before are denied. Seconds since 1970."""
+
+
+def read(alias: str) -> Listing:
+    """Return what is on the denylist, by one statement. Raises the database's errors."""
     entries = DenylistEntry.objects.using(alias).live()
-    grouped = _prefix() if connections[alias].vendor == "mysql" else models.Value(0)
-    groups = entries.values(group=grouped).annotate(ids=PaddedIds("value"), count=models.Count("pk"))
-    denied: set[str] = set()
-    for ids, count in groups.values_list("ids", "count"):
-        padded = bytes.fromhex(ids) if isinstance(ids, str) else bytes(ids or b"")
-        if len(padded) != count * PADDED_ID_BYTES:
-            # ``group_concat_max_len`` is small.
-            return {encode_id(value) for value in entries.values_list("value", flat=True)}
+    group = _prefix() if connections[alias].vendor == "mysql" else models.Value(0)
+    groups = entries.values(group=group).annotate(
+        ids=PaddedIds(Case(When(~IS_EPOCH, then="value"))),
+        epochs=PaddedIds(Case(When(IS_EPOCH, then="value"))),
+        count=models.Count("pk"),
+    )
+    ids: set[str] = set()
+    epoch = 0
+    for joined_ids, joined_epochs, count in groups.values_list("ids", "epochs", "count"):
+        padded, epochs = _to_bytes(joined_ids), _to_bytes(joined_epochs)
+        if len(padded) + len(epochs) != count * PADDED_ID_BYTES:
+            return _read_by_row(entries)
         for start in range(0, len(padded), MAX_BYTES_AT_ONCE):
-            denied.update(encode_ids(padded[start : start + MAX_BYTES_AT_ONCE]))
-    return denied
+            ids.update(encode_ids(padded[start : start + MAX_BYTES_AT_ONCE]))
+        for start in range(0, len(epochs), PADDED_ID_BYTES):
+            epoch = max(epoch, int.from_bytes(epochs[start : start + ID_BYTES]))
+    return Listing(ids, epoch)
+
+
+def _read_by_row(entries: DenylistQuerySet) -> Listing:
+    """Read it where the database has cut a value: ``group_concat_max_len`` of MariaDB is small."""
+    ids = {encode_id(value) for value in entries.exclude(IS_EPOCH).values_list("value", flat=True)}
+    epochs = [value.int for value in entries.filter(IS_EPOCH).values_list("value", flat=True)]
+    return Listing(ids, max(epochs, default=0))
+
+
+def _to_bytes(joined: str | bytes | None) -> bytes:
+    return bytes.fromhex(joined) if isinstance(joined, str) else bytes(joined or b"")
 
 
 def _prefix() -> Substr:

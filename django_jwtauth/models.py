@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
@@ -210,7 +210,7 @@ class DenylistQuerySet(models.QuerySet["DenylistEntry"]):
 
 
 class DenylistEntry(models.Model):
-    """An access token, or all access tokens of a session, refused before they expire.
+    """An access token, all access tokens of a session, or all that were issued before an epoch, denied.
 
     There is no foreign key: deleting a user or a session must not lift a revocation.
     """
@@ -220,9 +220,11 @@ class DenylistEntry(models.Model):
 
         JTI = "jti", _("one access token")
         SID = "sid", _("a session")
+        IAT = "iat", _("everything issued before")
 
     claim = models.CharField(_("denies"), max_length=3, choices=Claim, default=Claim.SID)
     value = models.UUIDField(_("id"))
+    """The claim ``jti`` or ``sid``; of an epoch the integer of the UUID is ``iat``, in seconds since 1970."""
     expires_at = models.DateTimeField(
         _("expires"), db_index=True, help_text=_("Nothing that it denies is valid after this.")
     )
@@ -238,4 +240,6 @@ class DenylistEntry(models.Model):
         constraints = [models.UniqueConstraint(fields=["claim", "value"], name="jwtauth_denied_once")]  # noqa: RUF012
 
     def __str__(self) -> str:
+        if self.claim == self.Claim.IAT:
+            return f"{datetime.fromtimestamp(self.value.int, UTC):%Y-%m-%d %H:%M:%S} UTC"
         return encode_id(self.value)

@@ -71,8 +71,8 @@ def _check(claims: Claims) -> None:
     alias = write_alias()
     # Threads share the connection where SQLite is in memory.
     with _lock, patch.multiple(connections[alias], queries_log=deque(), execute_wrappers=[]):
-        denied = listing.read(alias)
-    if claims.sid in denied or claims.jti in denied:
+        found = listing.read(alias)
+    if claims.sid in found.ids or claims.jti in found.ids or (claims.iat or 0) < found.epoch:
         raise RevokedTokenError("denylist")
 
 

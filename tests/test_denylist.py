@@ -42,6 +42,7 @@ def loads(monkeypatch):
     class Loads:
         count = 0
         answer = frozenset()
+        epoch = 0
         error = None
         apart = False
         during = staticmethod(lambda: None)
@@ -51,7 +52,7 @@ def loads(monkeypatch):
         Loads.during()
         if Loads.error:
             raise Loads.error
-        return Loads.answer
+        return listing.Listing(Loads.answer, Loads.epoch)
 
     monkeypatch.setattr(listing, "read", read)
     monkeypatch.setattr(module, "_read_here", lambda alias, before: module._read(connections[alias]))

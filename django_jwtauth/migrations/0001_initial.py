@@ -24,7 +24,11 @@ class Migration(migrations.Migration):
                 (
                     "claim",
                     models.CharField(
-                        choices=[("jti", "one access token"), ("sid", "a session")],
+                        choices=[
+                            ("jti", "one access token"),
+                            ("sid", "a session"),
+                            ("iat", "everything issued before"),
+                        ],
                         default="sid",
                         max_length=3,
                         verbose_name="denies",
