@@ -275,10 +275,10 @@ class TestSessionList:
         assert "By user" not in text_of(root.get(SESSIONS))
 
     @pytest.mark.parametrize(
-        "page", [{}, {"q": "alice"}, {"state": "live"}, {"p": 50}, {"created_at__gte": "2000-01-01T00:00Z"}]
+        "page", [{}, {"q": "alice"}, {"state": "live"}, {"p": 5}, {"created_at__gte": "2000-01-01T00:00Z"}]
     )
-    def test_ten_thousand_sessions_take_few_statements(self, root, user, page):
-        make_sessions(user, 10_000)
+    def test_a_thousand_sessions_take_few_statements(self, root, user, page):
+        make_sessions(user, 1_000)
         with statements() as executed:
             assert len(found(root, SESSIONS, **page)) == 100
         assert len(executed) < 12
@@ -471,9 +471,9 @@ class TestDenylistList:
         for value in HOSTILE:
             assert root.get(DENYLIST, {name: value}, follow=True).status_code == HTTPStatus.OK
 
-    @pytest.mark.parametrize("page", [{}, {"q": "7"}, {"reason": "logout"}, {"p": 50}])
-    def test_ten_thousand_entries_take_few_statements(self, root, page):
-        make_entries(10_000, user_id="7")
+    @pytest.mark.parametrize("page", [{}, {"q": "7"}, {"reason": "logout"}, {"p": 5}])
+    def test_a_thousand_entries_take_few_statements(self, root, page):
+        make_entries(1_000, user_id="7")
         with statements() as executed:
             assert len(found(root, DENYLIST, **page)) == 100
         assert len(executed) < 12

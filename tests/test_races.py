@@ -37,7 +37,7 @@ from tests.servers import REPEATABLE_READ, mariadb_database, postgres_database, 
 
 pytestmark = pytest.mark.processes
 
-ROUNDS = int(os.environ.get("JWTAUTH_RACE_ROUNDS") or 60)
+ROUNDS = int(os.environ.get("JWTAUTH_RACE_ROUNDS") or 20)
 SNAPSHOTS = "&init_command=SET+SESSION+innodb_snapshot_isolation%3D{}"
 MANY = 16
 """As many clients present one token."""

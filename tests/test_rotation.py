@@ -27,7 +27,7 @@ from tests.servers import HOST, SECRET_KEY, Answer, Connection, Server, manage, 
 
 pytestmark = pytest.mark.processes
 
-REQUESTS = int(os.environ.get("JWTAUTH_ROTATION_REQUESTS") or 2_000)
+REQUESTS = int(os.environ.get("JWTAUTH_ROTATION_REQUESTS") or 500)
 """At least as many are sent while keys change."""
 CLIENTS = 6
 # Seconds. Clients refresh long before they must, so that a slow machine is no failure.
