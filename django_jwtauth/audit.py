@@ -9,7 +9,13 @@ from django.http import HttpRequest
 from . import client
 from .conf import get_config
 from .models import Session
-from .signals import refresh_token_reused, session_refreshed, session_revoked, session_started
+from .signals import (
+    refresh_token_retried,
+    refresh_token_reused,
+    session_refreshed,
+    session_revoked,
+    session_started,
+)
 
 logger = logging.getLogger("django_jwtauth")
 
@@ -21,6 +27,11 @@ EVENTS: dict[Signal, tuple[int, str, str]] = {
         logging.WARNING,
         "refresh_token_reused",
         "Session %(sid)s was ended: a used refresh token came back.",
+    ),
+    refresh_token_retried: (
+        logging.WARNING,
+        "refresh_token_retried",
+        "Session %(sid)s: another client sent the refresh token again that was just used.",
     ),
 }
 """Level, name and message of each."""
@@ -35,12 +46,21 @@ def connect() -> None:
 def record(
     signal: Signal, session: Session, request: HttpRequest | None = None, reason: str = "", **kwargs: Any
 ) -> None:
-    """Log an event with the fields ``event``, ``sid``, ``user_id``, ``reason``, ``actor_id`` and ``ip_address``.
+    """Log an event with fields: ``event``, ``sid``, ``user_id``, ``reason``, ``actor_id``, ``ip_address``, ``client``.
 
     ``user_id`` is whose session it is. ``actor_id`` is who made the request, None where nobody was authenticated
-    or where there was no request; so is ``ip_address``, and where ``RECORD_CLIENT`` is off.
+    or where there was no request; so are ``ip_address`` and ``client``, and where ``RECORD_CLIENT`` is off.
     """
-    level, event, message = EVENTS[signal]
+    _log(*EVENTS[signal], session, request, reason)
+
+
+def record_retry(session: Session, request: HttpRequest | None) -> None:
+    """Log that the client which had used a refresh token sent it again within ``REUSE_LEEWAY``."""
+    message = "Session %(sid)s: the refresh token that was just used was sent again."
+    _log(logging.INFO, "refresh_token_retried", message, session, request)
+
+
+def _log(level: int, event: str, message: str, session: Session, request: HttpRequest | None, reason: str = "") -> None:
     if not logger.isEnabledFor(level):
         return
     whose = {"sid": session.sid, "user_id": str(session.user_id)}
@@ -56,7 +76,9 @@ def record_count(count: int, reason: str, request: HttpRequest | None) -> None:
 
 def _requester(request: HttpRequest | None) -> dict[str, str | None]:
     actor: Any = getattr(request, "user", None)
+    is_recorded = request is not None and get_config().record_client
     return {
         "actor_id": str(actor.pk) if actor and actor.is_authenticated else None,
-        "ip_address": client.address(request) if request and get_config().record_client else None,
+        "ip_address": client.address(request) if request is not None and is_recorded else None,
+        "client": client.label(request) if request is not None and is_recorded else None,
     }

@@ -1,7 +1,10 @@
 """The shapes of requests and answers. What is done with them is elsewhere."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from rest_framework import serializers
@@ -82,11 +85,44 @@ class JWKSetSerializer(serializers.Serializer[Any]):
     keys = serializers.ListField(child=serializers.DictField())
 
 
+class SessionTimeField(serializers.DateTimeField):
+    """A time of a session, rounded to the day in UTC.
+
+    The exact one would tell whoever holds a stolen token when the owner refreshes, and so when the refresh token
+    from before can be sent again unnoticed.
+    """
+
+    def __init__(self, rounded: Callable[[Session], datetime], **kwargs: Any) -> None:
+        super().__init__(read_only=True, **kwargs)
+        self.rounded = rounded
+
+    def get_attribute(self, instance: Session) -> datetime:
+        """Return the rounded time."""
+        return self.rounded(instance)
+
+
+def refreshed_day(session: Session) -> datetime:
+    """Return when the day of the last refresh began, or the login if that was later."""
+    return max(session.created_at, _midnight(session.refreshed_at))
+
+
+def expiry_day(session: Session) -> datetime:
+    """Return when the day ends on which the session expires."""
+    return _midnight(session.expires_at) + timedelta(days=1)
+
+
+def _midnight(moment: datetime) -> datetime:
+    utc = moment.astimezone(UTC) if settings.USE_TZ else moment
+    return utc.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 class SessionSerializer(serializers.ModelSerializer[Session]):
     """One session of the user's own."""
 
     id = serializers.CharField(source="sid")
     current = serializers.SerializerMethodField()
+    refreshed_at = SessionTimeField(refreshed_day, help_text="To the day (UTC), but not before the login.")
+    expires_at = SessionTimeField(expiry_day, help_text="The end of the day (UTC) on which the session expires.")
 
     class Meta:
         model = Session

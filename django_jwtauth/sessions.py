@@ -53,7 +53,7 @@ from .pairs import TokenPair
 from .prepared import Place, fetch, update
 from .pruning import prune_now_and_then
 from .races import ROUNDS, in_transaction, lost_a_race
-from .signals import refresh_token_reused, session_refreshed, session_revoked, session_started
+from .signals import refresh_token_retried, refresh_token_reused, session_refreshed, session_revoked, session_started
 from .tokens import TokenCodec, get_codec
 
 LIFETIME = RULES["SESSION_LIFETIME"]
@@ -147,9 +147,12 @@ def refresh(refresh_token: str, request: HttpRequest | None = None) -> TokenPair
             raise ReusedTokenError
         if presented.generation == MAX_GENERATION:
             raise ExpiredTokenError
+        is_retry = presented.generation < session.generation
         pair = _rotate(session, presented.generation, request)
         if pair is not None:
             _after_commit(session_refreshed, session=session, request=request)
+            if is_retry:
+                _tell_retry(session, request)
             prune_now_and_then()
             return pair
     raise UnavailableError
@@ -348,6 +351,15 @@ def _is_retry(session: Any, presented_generation: int) -> bool:
     # Less than nothing where a statement began before the other one's, or where a clock was set back, if not for long.
     since = abs(session.database_now - session.refreshed_at)
     return bool(presented_generation + 1 == session.generation and since < get_config().reuse_leeway)
+
+
+def _tell_retry(session: Session, request: HttpRequest | None) -> None:
+    now = _client_fields(request)
+    before = {name: getattr(session, name) for name in now}
+    if any(before.values()) and before != now:
+        _after_commit(refresh_token_retried, session=session, request=request)
+    else:
+        transaction.on_commit(partial(audit.record_retry, session, request), using=write_alias())
 
 
 def _end_reused(session: Session, request: HttpRequest | None) -> None:

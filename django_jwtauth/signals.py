@@ -15,3 +15,7 @@ session_revoked = Signal()
 # A used refresh token came back: it was stolen, or a client lost its state. The session has been ended.
 # sender: the Session model; arguments: session, request (or None)
 refresh_token_reused = Signal()
+
+# A used refresh token came back within REUSE_LEEWAY and got the same successor again, but from another address or
+# client than the one that had used it. sender: the Session model; arguments: session, request
+refresh_token_retried = Signal()

@@ -68,6 +68,31 @@ def test_reuse_is_a_warning_beside_the_revocation(trail, client, pair, jwtauth):
     ]
 
 
+def retry(client, pair, **headers):
+    refresh = post(client, "/auth/token/refresh/", refresh_token=pair.refresh_token)
+    refresh()
+    client.credentials(**headers)
+    return refresh
+
+
+def test_a_retry_by_the_same_client_is_logged(trail, client, pair):
+    _, logged = trail(retry(client, pair))
+    assert ("INFO", fields("refresh_token_retried", pair.session)) in logged
+
+
+def test_a_retry_by_another_client_is_a_warning(trail, client, pair):
+    _, logged = trail(retry(client, pair, REMOTE_ADDR="203.0.113.9"))
+    assert ("WARNING", fields("refresh_token_retried", pair.session, address="203.0.113.9")) in logged
+
+
+def test_the_client_is_logged_unless_none_is_recorded(trail, client, pair, caplog, jwtauth):
+    trail(retry(client, pair, HTTP_USER_AGENT="curl/8.0"))
+    assert {record.client for record in caplog.records if hasattr(record, "event")} == {"curl"}
+    jwtauth(RECORD_CLIENT=False)
+    trail(retry(client, sessions.start(pair.session.user), HTTP_USER_AGENT="curl/8.0"))
+    assert {record.client for record in caplog.records if hasattr(record, "event")} == {None}
+
+
 def test_who_ends_a_session_through_the_api_is_named(trail, bearer, pair, user):
     client = bearer(pair.access_token)
     _, logged = trail(lambda: client.delete(f"/auth/sessions/{pair.session.sid}/"))

@@ -675,6 +675,39 @@ class TestRefresh:
         assert retried.refresh_token != second.refresh_token
         assert sessions.refresh(retried.refresh_token).session.generation == 2
 
+    @pytest.mark.parametrize(
+        ("again", "is_told"),
+        [
+            ({}, False),
+            ({"REMOTE_ADDR": "203.0.113.9"}, True),
+            ({"HTTP_USER_AGENT": "Mozilla/5.0 (Windows NT 10.0) Firefox/140.0"}, True),
+        ],
+    )
+    def test_a_retry_by_another_client_is_told_by_a_signal(
+        self, pair, rf, received, django_capture_on_commit_callbacks, again, is_told
+    ):
+        client = {"REMOTE_ADDR": "192.0.2.1", "HTTP_USER_AGENT": "curl/8.0"}
+        retried = received(signals.refresh_token_retried)
+        sessions.refresh(pair.refresh_token, rf.post("/", **client))
+        request = rf.post("/", **client | again)
+        with django_capture_on_commit_callbacks(execute=True):
+            sessions.refresh(pair.refresh_token, request)
+            assert retried == []
+        assert [(call["session"], call["request"]) for call in retried] == [(pair.session, request)] * is_told
+        row = Session.objects.get()
+        assert (row.ip_address, row.user_agent) == ("192.0.2.1", "curl")
+
+    @pytest.mark.parametrize("first", [None, "a request"])
+    def test_a_retry_of_which_one_client_is_unknown_is_told_by_none(
+        self, pair, rf, received, django_capture_on_commit_callbacks, first
+    ):
+        retried = received(signals.refresh_token_retried)
+        requests = [None, rf.post("/", HTTP_USER_AGENT="curl/8.0")]
+        with django_capture_on_commit_callbacks(execute=True):
+            for request in requests[:: -1 if first else 1]:
+                sessions.refresh(pair.refresh_token, request)
+        assert retried == []
+
     def test_reuse_is_told_by_signals_after_commit(self, pair, received, django_capture_on_commit_callbacks):
         reused, revoked = received(signals.refresh_token_reused), received(signals.session_revoked)
         sessions.refresh(sessions.refresh(pair.refresh_token).refresh_token)

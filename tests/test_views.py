@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from unittest import mock
 
@@ -21,7 +21,7 @@ from rest_framework.test import APIRequestFactory
 from rest_framework.versioning import AcceptHeaderVersioning, BaseVersioning, NamespaceVersioning
 from rest_framework.views import APIView
 
-from django_jwtauth import sessions, views
+from django_jwtauth import serializers, sessions, views
 from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import RevokedTokenError
 from django_jwtauth.models import DenylistEntry, Reason, Session
@@ -255,6 +255,28 @@ class TestSessions:
             "ip_address",
             "user_agent",
         }
+
+    def test_the_times_of_the_list_do_not_tell_when_a_session_is_refreshed(self, user, pair, mine, jwtauth):
+        day = timezone.now().replace(hour=12)
+        Session.objects.update(created_at=day - timedelta(days=3), refreshed_at=day - timedelta(days=1))
+        Session.objects.update(expires_at=day + timedelta(days=12))
+        other = sessions.start(user)
+        before = {item["id"]: item for item in mine.get("/auth/sessions/").json()}
+        assert before[pair.session.sid]["refreshed_at"] == f"{day - timedelta(days=1):%Y-%m-%d}T00:00:00Z"
+        assert before[pair.session.sid]["expires_at"] == f"{day + timedelta(days=13):%Y-%m-%d}T00:00:00Z"
+        sessions.refresh(other.refresh_token)
+        assert mine.get("/auth/sessions/").json() == list(before.values())
+
+    def test_a_session_was_never_refreshed_before_it_was_logged_in(self, pair, mine):
+        (item,) = mine.get("/auth/sessions/").json()
+        assert item["refreshed_at"] == item["created_at"]
+
+    def test_without_time_zones_the_day_is_that_of_the_server(self, user, settings):
+        settings.USE_TZ = False
+        moment = datetime(2026, 5, 4, 23, 59)
+        session = Session(created_at=moment - timedelta(days=9), refreshed_at=moment, expires_at=moment)
+        assert serializers.refreshed_day(session) == datetime(2026, 5, 4)
+        assert serializers.expiry_day(session) == datetime(2026, 5, 5)
 
     def test_the_newest_1000_are_listed(self, user, pair, mine):
         fields = {field.attname: getattr(pair.session, field.attname) for field in Session._meta.concrete_fields}
