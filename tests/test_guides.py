@@ -237,6 +237,34 @@ class TestPlainViews:
         assert (seen["user"] == user, seen["user"].is_anonymous) == (is_known, not is_known)
 
 
+class TestPython:
+    @pytest.fixture
+    def view(self) -> Any:
+        return code("python.md")["LoginByLinkView"]
+
+    def test_a_login_view_of_ones_own_answers_as_ours_does(self, view: Any, user: Any, client: Any) -> None:
+        answer = post(view, code=signing.dumps("alice", salt="login by link"))
+        ours = client.post("/auth/token/", {"username": "alice", "password": PASSWORD})
+        assert (answer.status_code, answer["Cache-Control"]) == (ours.status_code, ours["Cache-Control"])
+        assert answer.data.keys() == ours.json().keys()
+        assert sessions.verify(answer.data["access_token"]).sub == str(user.pk)
+
+    def test_it_refuses_as_ours_does(self, view: Any, user: Any, client: Any) -> None:
+        ours = client.post("/auth/token/", {"username": "alice", "password": "wrong"})
+        inactive = signing.dumps("alice", salt="login by link")
+        get_user_model().objects.update(is_active=False)
+        for link in ("x", None, signing.dumps("nobody", salt="login by link"), inactive):
+            answer = post(view, code=link)
+            assert (answer.status_code, answer["WWW-Authenticate"]) == (ours.status_code, ours["WWW-Authenticate"])
+            assert answer.data == ours.json()
+
+    def test_a_token_may_come_from_elsewhere(self, pair: Any) -> None:
+        authentication = code("python.md")["HeaderAuthentication"]()
+        request = RequestFactory().get("/", headers={"X-Access-Token": pair.access_token})
+        assert authentication.authenticate(request)[1].sid == pair.session.sid
+        assert authentication.authenticate(with_token(pair)) is None
+
+
 class TestPrivacy:
     def test_old_addresses_are_erased_and_what_is_kept_is_told(self, user: Any) -> None:
         request = RequestFactory(headers={"User-Agent": "curl/8"}).get("/")
