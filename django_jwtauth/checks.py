@@ -12,7 +12,10 @@ from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
+from django.urls import URLResolver, get_resolver
+from rest_framework.permissions import AllowAny
 from rest_framework.settings import api_settings
+from rest_framework.views import APIView
 
 from . import issuers
 from .conf import DEFAULT_ISSUER, find_problems, get_config, is_count
@@ -23,6 +26,7 @@ from .models import write_alias
 from .tenancy import tables_differ_by_schema
 from .throttling import THROTTLES
 from .tokens import get_codec
+from .views import AuthView, TokenObtainView
 
 TOKEN_BUDGET = 1024
 """Bytes of a plain access token over which a warning is due: it travels with every request."""
@@ -40,7 +44,7 @@ def register() -> None:
     for check in (
         *(check_settings, check_keys, check_trusted_issuers, check_denylist),
         *(check_token_size, check_user_model, check_stray_settings, check_throttles, check_schema_hooks),
-        *(check_router, check_tenants, check_autocommit),
+        *(check_router, check_tenants, check_autocommit, check_authentication),
     ):
         checks.register(check, checks.Tags.security)
     for check in (check_issuer_is_own, check_throttle_cache, check_proxies):
@@ -339,6 +343,57 @@ def check_schema_hooks(**kwargs: Any) -> list[checks.CheckMessage]:
             id="jwtauth.W011",
         )
     ]
+
+
+def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
+    """Where tokens are issued for views of the REST framework, one of these views accepts them.
+
+    Silent where that cannot be known: where a view has an authentication class of the project's own, or chooses its
+    classes at run time; and where no view is closed, since then nobody has to authenticate.
+    """
+    if not hasattr(settings, "ROOT_URLCONF"):
+        return []
+    found = list(_api_views(get_resolver()))
+    others = [(view, options) for view, options in found if not issubclass(view, AuthView)]
+    used = [_option(view, options, "authentication_classes") for view, options in others]
+    used.append(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
+    closed = [view for view, options in others if _is_closed(view, options)]
+    is_known = all(view.get_authenticators is APIView.get_authenticators for view, _ in others) and all(
+        getattr(each, "__module__", "") == "rest_framework.authentication" for classes in used for each in classes
+    )
+    if not closed or not is_known or not any(issubclass(view, TokenObtainView) for view, _ in found):
+        return []
+    example = f"{closed[0].__module__}.{closed[0].__qualname__}"
+    return [
+        checks.Warning(
+            f"No view accepts the access tokens of this site. One that refuses them is {example}.",
+            hint='Add "django_jwtauth.authentication.JWTAuthentication" as the first item to '
+            "REST_FRAMEWORK['DEFAULT_AUTHENTICATION_CLASSES'], or to authentication_classes of the views; or silence "
+            "this where only other services accept them.",
+            id="jwtauth.W014",
+        )
+    ]
+
+
+def _api_views(resolver: URLResolver) -> Iterator[tuple[type[APIView], Mapping[str, Any]]]:
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            yield from _api_views(entry)
+        elif isinstance(view := getattr(entry.callback, "cls", None), type) and issubclass(view, APIView):
+            yield view, getattr(entry.callback, "initkwargs", {})
+
+
+def _option(view: type[APIView], options: Mapping[str, Any], name: str) -> Any:
+    return options.get(name, getattr(view, name))
+
+
+def _is_closed(view: type[APIView], options: Mapping[str, Any]) -> bool:
+    return (
+        not view.__module__.startswith(("rest_framework.", "drf_"))
+        and view.get_permissions is APIView.get_permissions
+        and any(permission is not AllowAny for permission in _option(view, options, "permission_classes"))
+        and len(_option(view, options, "authentication_classes")) > 0
+    )
 
 
 def check_issuer_is_own(**kwargs: Any) -> list[checks.CheckMessage]:

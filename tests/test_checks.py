@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -13,12 +13,22 @@ from django.contrib.admin import ModelAdmin, site
 from django.contrib.auth.models import Group
 from django.core.checks import ERROR, WARNING, run_checks
 from django.db import connections
+from django.urls import include, path
+from django.views.decorators.cache import never_cache
+from rest_framework.authentication import BaseAuthentication, BasicAuthentication, SessionAuthentication
+from rest_framework.decorators import action, api_view, authentication_classes, permission_classes
+from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.routers import APIRootView
+from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
 import django_jwtauth
 from django_jwtauth.admin import UserSessionsMixin
+from django_jwtauth.authentication import JWTAuthentication, JWTStatelessAuthentication
 from django_jwtauth.checks import CAMELIZE, KEEP_NAMES
 from django_jwtauth.conf import RULES
 from django_jwtauth.issuers import MEMBERS
+from django_jwtauth.views import TokenObtainView
 
 from . import keys
 
@@ -811,3 +821,136 @@ class TestIds:
         pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
         documented = {identifier for page in pages for identifier in ID.findall(page.read_text())}
         assert documented == set(in_code)
+
+
+class Closed(APIView):
+    permission_classes = (IsAuthenticated,)
+
+
+class Open(APIView):
+    permission_classes = (AllowAny,)
+
+
+class Accepting(Closed):
+    authentication_classes = (JWTStatelessAuthentication,)
+
+
+class OfTheProject(BaseAuthentication):
+    """It may pass on to ours; nobody knows."""
+
+
+class Foreign(Closed):
+    authentication_classes = (OfTheProject,)
+
+
+class Unauthenticated(Closed):
+    authentication_classes = ()
+
+
+class ByRequest(Closed):
+    def get_authenticators(self):
+        return [JWTAuthentication()]
+
+
+class PermittedByRequest(APIView):
+    def get_permissions(self):
+        return [IsAuthenticated()]
+
+
+class Mine(TokenObtainView):
+    """A project's own login."""
+
+
+class Set(ViewSet):
+    permission_classes = (IsAuthenticated,)
+
+    def list(self, request): ...
+
+    @action(detail=False, authentication_classes=[JWTAuthentication])
+    def other(self, request): ...
+
+
+@api_view(["GET"])
+@authentication_classes([SessionAuthentication])
+@permission_classes([IsAuthenticated])
+def by_decorator(request): ...
+
+
+def plain(request): ...
+
+
+def routed(**only):
+    return [path("set/", Set.as_view({"get": name}, **options)) for name, options in only.items()]
+
+
+OURS = path("auth/", include("django_jwtauth.urls"))
+
+
+class TestViews:
+    @pytest.fixture
+    def told(self, settings, monkeypatch):
+        """Return a function that tells whether these URLs are a warning in a project that forgot our class."""
+        settings.REST_FRAMEWORK = {"NUM_PROXIES": 0}
+        # The REST framework reads its setting once, at import.
+        monkeypatch.setattr(APIView, "authentication_classes", [SessionAuthentication, BasicAuthentication])
+
+        def told(*patterns):
+            settings.ROOT_URLCONF = ModuleType("urls")
+            settings.ROOT_URLCONF.urlpatterns = patterns
+            return [(message.level, message.id) for message in found()] == [(WARNING, "jwtauth.W014")]
+
+        return told
+
+    @pytest.mark.parametrize(
+        "patterns",
+        [
+            [OURS, path("a/", Closed.as_view())],
+            [path("v1/", include([OURS, path("in/", include([path("a/", Closed.as_view())]))]))],
+            [OURS, path("a/", Open.as_view()), path("b/", Closed.as_view()), path("c/", plain)],
+            [OURS, path("a/", by_decorator)],
+            [OURS, *routed(list={})],
+            [OURS, path("a/", Accepting.as_view(authentication_classes=[SessionAuthentication]))],
+            [path("log-in/", Mine.as_view()), path("a/", never_cache(Closed.as_view()))],
+        ],
+    )
+    def test_tokens_that_no_view_accepts_are_a_warning(self, told, patterns):
+        assert told(*patterns)
+        (message,) = found()
+        assert message.msg.startswith("No view accepts the access tokens of this site. One that refuses them is tests.")
+
+    @pytest.mark.parametrize(
+        "patterns",
+        [
+            [],
+            [OURS],
+            [path("a/", Closed.as_view())],
+            [OURS, path("a/", Open.as_view()), path("b/", plain)],
+            [OURS, path("a/", Closed.as_view()), path("b/", Accepting.as_view())],
+            [OURS, path("a/", Closed.as_view()), path("b/", Foreign.as_view())],
+            [OURS, path("a/", Closed.as_view()), path("b/", ByRequest.as_view())],
+            [
+                OURS,
+                path("a/", Closed.as_view()),
+                path("b/", Closed.as_view(authentication_classes=[JWTAuthentication])),
+            ],
+            [OURS, *routed(list={}, other=Set.other.kwargs)],
+            [OURS, path("a/", PermittedByRequest.as_view())],
+            [OURS, path("a/", Unauthenticated.as_view())],
+            [OURS, path("a/", Closed.as_view(permission_classes=[AllowAny]))],
+            [OURS, path("a/", APIRootView.as_view(permission_classes=[IsAuthenticated]))],
+        ],
+    )
+    def test_nothing_is_told_where_one_may_accept_them_or_none_needs_to(self, told, patterns):
+        assert not told(*patterns)
+        assert found() == []
+
+    @pytest.mark.parametrize(
+        "name", ["django_jwtauth.authentication.JWTActiveUserAuthentication", f"{__name__}.OfTheProject"]
+    )
+    def test_nothing_is_told_where_the_default_may_accept_them(self, told, settings, name):
+        settings.REST_FRAMEWORK = {"NUM_PROXIES": 0, "DEFAULT_AUTHENTICATION_CLASSES": [name]}
+        assert not told(OURS, path("a/", Accepting.as_view(authentication_classes=[SessionAuthentication])))
+
+    def test_a_site_without_urls_is_not_asked_for_them(self, settings):
+        del settings.ROOT_URLCONF
+        assert found() == []
