@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -29,3 +30,8 @@ def _assert_refused(answer: Any, challenge: str, code: str) -> None:
 
 AUTHORIZATIONS = ("Bearer {}", "bearer {}", "BEARER   {}", "Basic {}", "Bearer\t{}", "{}", " {}", "Bearer {} x")
 """Headers that hold an access token; the scheme decides whether it is read (RFC 9110 section 11.1)."""
+
+
+def assert_no_token_in(text: str) -> None:
+    """No token was logged. A random session id may contain its first characters."""
+    assert re.search(r"eyJ[\w-]*\.[\w-]+\.|jrt_[\w-]{30}", text) is None

@@ -227,7 +227,7 @@ class Server:
         """All that the server has written."""
         return self._log.read_text(errors="replace")
 
-    def wait(self, timeout: float = 30) -> None:
+    def wait(self, timeout: float = 60) -> None:
         """Wait until it answers, be it that there is no such page."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:

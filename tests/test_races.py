@@ -184,7 +184,7 @@ def revoke_after_a_moment(meet: Meet, sids: list[str], all_of_user: bool) -> lis
     for sid in sids:
         session = Session.objects.select_related("user").get(pk=decode_id(sid))
         meet()
-        linger(0.02)
+        linger(0.05)  # long enough for a refresh on a busy machine
         if all_of_user:
             sessions.revoke_all(session.user, "logout")
         else:

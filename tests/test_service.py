@@ -15,6 +15,7 @@ import pytest
 
 from django_jwtauth.keys import generate_private_key
 from tests import keys
+from tests.answers import assert_no_token_in
 from tests.publisher import named
 from tests.servers import HOST, Answer, Connection, Server, manage, serve, sqlite_database
 
@@ -62,7 +63,7 @@ def start_service(tmp_path: Path) -> Start:
         with serve("postgres://nobody@192.0.2.1/none", folder, 1, **variables) as service:
             yield service
         assert "Traceback" not in service.log
-        assert "eyJ" not in service.log
+        assert_no_token_in(service.log)
 
     return start
 
