@@ -267,7 +267,7 @@ def _read_account(request: Request, view: Any) -> str:
         name = ""
     except (ValidationError, AttributeError):  # the latter where the body is no object
         serializer.is_valid(raise_exception=True)
-        raise
+        name = ""
     if not name:
         raise ImproperlyConfigured(
             f"{type(serializer).__name__} accepts a login without {field_name!r}, by which failures are counted. "

@@ -195,10 +195,17 @@ class TestAccountKey:
         assert users.account_key(other, "username") == users.account_key("alice", "username")
         assert users.account_key("\u0436" + other, "username") != users.account_key("alice", "username")
 
-    def test_names_without_a_letter_are_told_apart_there_too(self, monkeypatch):
+    @pytest.mark.parametrize(("one", "other"), [("++", "--"), ("\u019b", "\u03bb"), ("\u4e00", "\u4e8c")])
+    def test_names_without_a_plain_letter_are_told_apart_there_too(self, monkeypatch, one, other):
         monkeypatch.setattr(users, "connections", {"default": SimpleNamespace(vendor="postgresql")})
         monkeypatch.setattr(get_user_model()._meta.get_field("username"), "db_collation", "any")
-        assert users.account_key("++", "username") != users.account_key("--", "username")
+        assert users.account_key(one, "username") != users.account_key(other, "username")
+
+    def test_a_mistake_in_a_field_of_the_projects_own_is_not_hidden(self, monkeypatch):
+        field = get_user_model()._meta.get_field("username")
+        monkeypatch.setattr(field, "get_db_prep_value", lambda *arguments: {}["key"])
+        with pytest.raises(KeyError):
+            users.account_key("alice", "username")
 
     @pytest.mark.parametrize(
         ("model", "field", "typed", "written"),
