@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 import warnings
@@ -124,6 +125,15 @@ class TestAge:
         assert 70 <= min(dues) < 72
         assert 78 < max(dues) <= 80
 
+    def test_the_jitter_differs_between_children_that_inherit_one_random_state(self, source, clocks):
+        dues = set()
+        for _ in range(10):
+            random.seed(1)
+            reloader = make(source)
+            get(reloader)
+            dues.add(reloader.held.due_monotonic)
+        assert len(dues) == 10
+
     @pytest.mark.parametrize("clock", ["monotonic", "wall"])
     def test_too_old_by_one_clock_is_too_old(self, reloader, clocks, clock):
         get(reloader)
@@ -131,7 +141,7 @@ class TestAge:
         assert get(reloader) == 2
 
     def test_the_age_counts_from_before_the_load(self, reloader, source, clocks):
-        source.during = lambda: clocks.pass_(MAX_AGE)
+        source.here, source.during = True, lambda: clocks.pass_(MAX_AGE)
         get(reloader)
         source.during = lambda: None
         clocks.pass_(1)
@@ -140,16 +150,16 @@ class TestAge:
     def test_a_load_that_began_before_the_request_is_too_old_for_an_age_of_zero(self, reloader, source, clocks):
         source.free.clear()
         found = []
-        first = in_threads(lambda: found.append(get(reloader, 0.0)))
+        first = in_threads(lambda: get(reloader, 0.0))
         until(lambda: source.count == 1)
         clocks.pass_(0.001)
-        second = in_threads(lambda: found.append(get(reloader, 0.0)))
-        time.sleep(0.02)
+        arrived = Moment.now()
         clocks.pass_(0.001)
+        second = in_threads(lambda: found.append(reloader.get(arrived, 0.0, MAX_STALENESS)))
         source.finish()
         for thread in first + second:
             thread.join()
-        assert (found, source.count) == ([1, 2], 2)
+        assert (found, source.count) == ([2], 2)
 
     def test_a_pinned_value_is_never_loaded(self, reloader, source, clocks):
         reloader.pin(7)
@@ -197,7 +207,7 @@ class TestFailure:
         assert get(reloader) == 3
 
     def test_the_cooldown_counts_from_when_the_load_has_failed(self, reloader, source, clocks):
-        source.error, source.during = OSError("down"), lambda: clocks.pass_(COOLDOWN)
+        source.here, source.error, source.during = True, OSError("down"), lambda: clocks.pass_(COOLDOWN)
         for _ in range(3):
             with pytest.raises(TooOldError):
                 get(reloader)
@@ -349,6 +359,17 @@ class TestRenew:
         clocks.pass_(1)
         assert self.renew(reloader)
         assert (source.count, reloader.held.value) == (2, 2)
+
+    def test_a_load_is_under_way_until_its_value_is_held(self, source, clocks):
+        loading = []
+
+        def merge(held, found):
+            loading.append(reloader.is_loading())
+            return found.value
+
+        reloader = make(source, merge=merge)
+        get(reloader)
+        assert loading == [True]
 
     def test_only_the_request_that_starts_a_load_waits(self, reloader, source, clocks):
         get(reloader)

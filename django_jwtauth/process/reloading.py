@@ -242,18 +242,20 @@ class Reloader(Generic[T]):
             with state.lock:
                 # Otherwise it was given up, or the value was cleared meanwhile.
                 if state.load is load:
-                    state.load = None
                     if found is None:
                         state.failed_at = Moment.now()
                         state.hung = state.hung or load.is_slow
                     else:
                         state.failed_at, state.hung = NEVER, False
                         self._hold(load, found)
+                    # Last, because it is read without the lock: then what the load has found is there.
+                    state.load = None
         finally:
             load.ended.set()
 
     def _hold(self, load: _Load, value: T) -> None:
-        good_for = random.uniform(*REFRESH_AT) * load.max_age  # noqa: S311
+        # From the system: without the hooks of a fork all children inherit one state of the random module.
+        good_for = random.SystemRandom().uniform(*REFRESH_AT) * load.max_age
         as_of = load.begun
         found = Held(value, as_of, as_of.monotonic + good_for, as_of.wall + good_for)
         self.held = replace(found, value=self._merge(self.held.value, found))
