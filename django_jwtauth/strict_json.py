@@ -30,10 +30,13 @@ _JSON = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_const
 def read_object(data: bytes, most: int = MAXIMUM_CONTAINERS) -> dict[str, Any]:
     """Return the JSON object that these bytes are, in UTF-8 and with nothing but white space around it.
 
-    Raises ``ValueError`` for anything else, for duplicate names, for NaN and infinities and for what ``check_nesting``
-    refuses; ``RecursionError`` where the caller itself is nested too deep.
+    ``most``, at least ``DEEPEST``, is how many arrays and objects there may be. Raises ``ValueError`` for anything
+    else, for duplicate names, for NaN and infinities and for what ``check_nesting`` refuses; ``RecursionError`` where
+    the caller itself is nested too deep.
     """
-    check_nesting(data, most)
+    # Each array and object takes two characters: less is never too deep, nor too many.
+    if len(data) > 2 * DEEPEST:
+        check_nesting(data, most)
     text = data.decode("utf-8")
     # Straight to the scanner; around an object there may be white space, but there hardly ever is.
     if text[:1] != "{":
