@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in
 from django.db import IntegrityError, OperationalError, connections, models, transaction
@@ -24,7 +25,7 @@ from django.views.decorators.debug import sensitive_variables
 from . import audit, client, pairs, refresh_tokens, users
 from .claims import Claims
 from .conf import RULES, get_config
-from .denylist import deny, deny_sessions, denylist
+from .denylist import deny, deny_issued_before, deny_sessions, denylist
 from .encoding import decode_id
 from .errors import (
     CredentialsError,
@@ -57,12 +58,16 @@ from .signals import refresh_token_retried, refresh_token_reused, session_refres
 from .tokens import TokenCodec, get_codec
 
 LIFETIME = RULES["SESSION_LIFETIME"]
-CLOCK_SET_BACK = timedelta(minutes=1)
-"""No two logins at once are as far apart as this."""
+MAX_CLOCK_SKEW = timedelta(minutes=1)
+"""Between two processes, and between a process and the database."""
+MAX_EPOCH_GAP = 2 * MAX_CLOCK_SKEW + timedelta(minutes=1, seconds=1)
+"""From the last rotation of a session that the epoch covers until the epoch: clock skew, of which a minute is before
+the epoch, the longest ``REUSE_LEEWAY``, as a retry moves no time, and the second to which ``iat`` is rounded down."""
 MAX_TOLD = 1000
 """Sessions ended by one call for which ``session_revoked`` is sent."""
 MAX_BATCH_ROWS = 10 * BATCH
 """Sessions ended in one transaction."""
+ALL = models.Q()
 COUNTED_COLUMNS = ("pk", "user_id", "revoked_at", "has_expired")
 """What is read of a session that is ended but not told of."""
 
@@ -203,15 +208,38 @@ def revoke_each(sessions: SessionQuerySet, reason: str, request: HttpRequest | N
     return sum(revoke_in_batches(sessions, reason, request))
 
 
-def revoke_in_batches(sessions: SessionQuerySet, reason: str, request: HttpRequest | None = None) -> Iterator[int]:
-    """Do what ``revoke_each`` does, and yield after each batch how many live sessions it ended."""
+def revoke_everybody(reason: str, request: HttpRequest | None = None) -> Iterator[int]:
+    """End all sessions that began before now, of all users; yields as ``revoke_in_batches`` does.
+
+    Their access tokens are denied by an epoch: one denylist entry for all that were issued until a minute ago, those of
+    sessions that a restored backup does not know included, and an ordinary one for each session that may hold a later
+    one. A login from now on goes on.
+    """
+    alias = write_alias()
+    last = Session.objects.using(alias).annotate(database_now=DatabaseNow()).order_by("-access_expires_at")
+    for now, access_expires_at in last.values_list("database_now", "access_expires_at")[:1]:
+        # A clock without time zones may be the hour that summer time repeats behind.
+        repeated = timedelta(hours=0 if settings.USE_TZ else 1)
+        expires_at = max(access_expires_at, now + get_config().access_token_lifetime)
+        deny_issued_before(int((now - MAX_CLOCK_SKEW).timestamp()), expires_at, reason)
+        recent = models.Q(refreshed_at__gt=now - MAX_EPOCH_GAP - repeated)
+        yield from revoke_in_batches(Session.objects.filter(created_at__lt=now), reason, request, recent)
+
+
+def revoke_in_batches(
+    sessions: SessionQuerySet, reason: str, request: HttpRequest | None = None, denied: models.Q = ALL
+) -> Iterator[int]:
+    """Do what ``revoke_each`` does, and yield after each batch how many live sessions it ended.
+
+    ``denied``: which of the sessions get a denylist entry of their own.
+    """
 
     def write(rows: Any, most: int) -> tuple[list[Any], int]:
         held = list(rows.locked()[:most])
         now = timezone.now()
         unrevoked = [session for session in held if session.revoked_at is None]
         _mark([session.pk for session in unrevoked], reason, now)
-        _deny(held, reason)
+        _deny(held, reason, denied)
         # Those that had expired are marked as well, for a process whose clock is behind, but nothing of them ended.
         live = [session for session in unrevoked if not session.has_expired]
         _tell(live, now, reason, request)
@@ -274,12 +302,12 @@ def _mark(keys: Sequence[UUID], reason: str, now: datetime) -> int:
     return sum(unrevoked.filter(pk__in=some).update(revoked_at=now, revoke_reason=reason) for some in chunks(keys))
 
 
-def _deny(held: Sequence[Any], reason: str) -> int:
+def _deny(held: Sequence[Any], reason: str, denied: models.Q = ALL) -> int:
     """Deny what marked sessions still hold. Returns how many entries are new, or 0 where that is not known.
 
     Read after their rows are locked, or the access token of a refresh in flight would be missed.
     """
-    rows = Session.objects.using(write_alias()).holding_access()
+    rows = Session.objects.using(write_alias()).holding_access().filter(denied)
     keys = [session.pk for session in held]
     if len({session.user_id for session in held}) == 1:
         return deny_sessions(rows, keys, reason, _user_id(held[0]))
@@ -428,7 +456,7 @@ def _end_oldest(begun: Session, cap: int, request: HttpRequest | None) -> None:
             expires_at__gt=Place("now", fields["expires_at"]),
         )
         # What seems much younger than a login at this moment is older: the database's clock was set back.
-        set_back = models.Case(models.When(created_at__gt=DatabaseNow() + CLOCK_SET_BACK, then=1), default=0)
+        set_back = models.Case(models.When(created_at__gt=DatabaseNow() + MAX_CLOCK_SKEW, then=1), default=0)
         return live.order_by(set_back, "-created_at", "pk").values_list("pk")[cap : cap + BATCH]
 
     key = "oldest", cap, utc_offset(connections[alias])

@@ -273,6 +273,51 @@ def test_no_refresh_succeeds_once_a_revocation_has_committed(shared: Processes, 
     assert sum(map(len, refreshed)) > 2 * ROUNDS, "the sessions ended too early to meet a refresh"
 
 
+def log_in_long_ago(meet: Meet, count: int) -> list[Login]:
+    """Make sessions that an epoch covers unless they are refreshed."""
+    logins = log_in(meet, count)
+    long_ago = timezone.now() - timedelta(minutes=10)
+    Session.objects.filter(pk__in=[decode_id(login.sid) for login in logins]).update(
+        created_at=long_ago, refreshed_at=long_ago
+    )
+    return logins
+
+
+def revoke_everybody_after_a_moment(meet: Meet, count: int) -> float:
+    """Revoke all sessions in the middle of so many refreshes; return when it had committed."""
+    meet()
+    linger(0.02)
+    assert sum(sessions.revoke_everybody("admin")) >= count
+    return time.monotonic()
+
+
+def refresh_while_it_lasts(meet: Meet, token: str) -> list[Refreshed]:
+    meet()
+    outcomes = [refresh(token)]
+    while outcomes[-1].outcome == "refreshed":
+        outcomes.append(refresh(outcomes[-1].refresh_token))
+    return outcomes
+
+
+def test_no_refresh_gets_away_from_the_end_of_all_sessions(shared: Processes) -> None:
+    for _ in range(max(ROUNDS // 10, 1)):
+        logins = shared.call(log_in_long_ago, MANY // 2)
+        *refreshed, done = shared.run(
+            [(refresh_while_it_lasts, login.refresh_token) for login in logins]
+            + [(revoke_everybody_after_a_moment, len(logins))]
+        )
+        for outcomes, state in zip(refreshed, shared.call(states, [login.sid for login in logins]), strict=True):
+            *succeeded, refused = outcomes
+            assert refused.outcome == "token_revoked"
+            assert all(one.begun < done for one in succeeded)
+            assert state.revoke_reason == "admin"
+            # What was refreshed holds a token that is younger than the epoch; what was not is covered by that.
+            if succeeded:
+                assert_covered(state, succeeded)
+            else:
+                assert state.denied_until is None
+
+
 # --- Logging in while the user goes
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command, load_command_class
 from django.db import OperationalError
+from django.test import override_settings
 from django.utils import timezone
 
 from django_jwtauth import sessions
@@ -238,7 +240,7 @@ def test_another_run_finds_nothing_live_and_denies_what_a_restored_backup_may_ha
     DenylistEntry.objects.all().delete()
     denylist.clear()
     assert "Revoked 0 sessions." in revoke("--all", "--no-input")
-    assert {str(entry) for entry in DenylistEntry.objects.all()} == sids(*logins)
+    assert {str(entry) for entry in DenylistEntry.objects.filter(claim=DenylistEntry.Claim.SID)} == sids(*logins)
 
 
 def test_what_has_expired_is_left_alone(revoke, logins):
@@ -284,3 +286,78 @@ def test_a_refused_token_is_not_repeated(revoke, db):
     with pytest.raises(CommandError) as refused:
         revoke("--token=jrt_secret", "--no-input")
     assert "secret" not in str(refused.value)
+
+
+def set_back(monkeypatch, by):
+    """Set the clock back by which tokens are issued."""
+    now = timezone.now
+    monkeypatch.setattr(timezone, "now", lambda: now() - by)
+
+
+class TestEverybody:
+    """``--all`` alone denies by an epoch."""
+
+    @pytest.fixture
+    def long_ago(self, user, monkeypatch):
+        """A login of ten minutes ago, whose access token is good for an hour."""
+        with override_settings(JWTAUTH={**settings.JWTAUTH, "ACCESS_TOKEN_LIFETIME": timedelta(hours=1)}):
+            with monkeypatch.context() as then:
+                set_back(then, timedelta(minutes=10))
+                pair = sessions.start(user)
+            moment = timezone.now() - timedelta(minutes=10)
+            Session.objects.filter(pk=pair.session.pk).update(created_at=moment, refreshed_at=moment)
+            yield pair
+
+    @staticmethod
+    def refuses(pair):
+        denylist.clear()
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(pair.access_token)
+        with pytest.raises(RevokedTokenError):
+            sessions.refresh(pair.refresh_token)
+
+    def test_one_entry_denies_what_was_issued_before_and_each_later_token_its_own(self, revoke, long_ago, logins):
+        assert revoke("--all", "--no-input").startswith("Revoked 4 sessions.")
+        of_sessions = DenylistEntry.objects.filter(claim=DenylistEntry.Claim.SID)
+        assert {str(entry) for entry in of_sessions} == sids(*logins)
+        epoch = DenylistEntry.objects.get(claim=DenylistEntry.Claim.IAT)
+        assert epoch.reason == "admin"
+        assert epoch.expires_at >= max(Session.objects.values_list("access_expires_at", flat=True))
+        ago = timezone.now() - datetime.fromtimestamp(epoch.value.int, UTC)
+        assert timedelta(seconds=60) <= ago < timedelta(seconds=90)
+        for pair in (long_ago, *logins):
+            self.refuses(pair)
+
+    def test_a_retry_moves_no_time_and_its_access_token_is_denied_all_the_same(self, revoke, long_ago):
+        # Rotated three minutes ago, and a minute later, by a clock a minute ahead, once more.
+        Session.objects.update(refreshed_at=timezone.now() - timedelta(minutes=3))
+        revoke("--all", "--no-input")
+        assert DenylistEntry.objects.filter(claim=DenylistEntry.Claim.SID).count() == 1
+        self.refuses(long_ago)
+
+    def test_a_login_afterwards_goes_on(self, revoke, logins, user, monkeypatch):
+        revoke("--all", "--no-input")
+        # Whose clock is almost a minute behind.
+        with monkeypatch.context() as behind:
+            set_back(behind, timedelta(seconds=58))
+            pair = sessions.start(user)
+        assert sessions.verify(pair.access_token).sid == pair.session.sid
+        assert sessions.refresh(pair.refresh_token)
+
+    def test_a_token_of_a_session_that_a_restored_backup_does_not_know_is_denied(self, revoke, logins, long_ago):
+        Session.objects.filter(pk=long_ago.session.pk).delete()
+        Session.objects.update(access_expires_at=timezone.now() - timedelta(days=1))
+        revoke("--all", "--no-input")
+        denylist.clear()
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(long_ago.access_token)
+        assert DenylistEntry.objects.get(claim=DenylistEntry.Claim.IAT).expires_at > timezone.now()
+
+    def test_with_another_condition_there_is_no_epoch(self, revoke, logins):
+        revoke("--all", "--user=alice", "--no-input")
+        assert set(DenylistEntry.objects.values_list("claim", flat=True)) == {"sid"}
+        assert ended() == sids(*logins[:2])
+
+    def test_where_nobody_is_logged_in_nothing_is_written(self, db):
+        assert sum(sessions.revoke_everybody("admin")) == 0
+        assert not DenylistEntry.objects.exists()

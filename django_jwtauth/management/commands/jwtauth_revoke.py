@@ -71,7 +71,9 @@ class Command(BaseCommand):
         if interactive and not self._is_confirmed(count):
             raise CommandError("Nothing was revoked.")
         ended = 0
-        for ended_now in sessions.revoke_in_batches(chosen, reason):
+        is_everybody = not any(options[name] for name in ("user", "session", "token", "older_than"))
+        batches = sessions.revoke_everybody(reason) if is_everybody else sessions.revoke_in_batches(chosen, reason)
+        for ended_now in batches:
             ended += ended_now
             if count > sessions.MAX_TOLD:
                 self.stdout.write(f"{ended} of {count} so far.")
