@@ -218,7 +218,7 @@ class TestStart:
         "lifetime",
         [*(timedelta(seconds=seconds) for seconds in (0, -1, 0.5)), timedelta.max, timedelta.min, 3600, "1h", True],
     )
-    def test_a_lifetime_that_makes_no_session_is_an_error_that_says_what_is_wanted(self, user, lifetime):
+    def test_a_lifetime_that_makes_no_session_is_an_error_that_says_why(self, user, lifetime):
         with pytest.raises(ValueError, match=r"Write a timedelta from a second to 36500 days"):
             sessions.start(user, lifetime=lifetime)
         assert not Session.objects.exists()

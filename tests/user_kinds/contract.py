@@ -312,7 +312,7 @@ def test_deleting_a_parent_ends_sessions(user, parent):
     assert DenylistEntry.objects.get().reason == "deleted"
 
 
-def test_a_child_made_of_a_user_that_exists_ends_the_sessions_of_its_old_password(user):
+def test_a_child_made_of_a_stored_user_ends_the_sessions_of_its_password(user):
     from tests.user_kinds.models import Account, Staff
 
     if not issubclass(get_user_model(), Account):
