@@ -438,6 +438,7 @@ class TestRefusals:
             (EC_PARAMETERS, "cannot be read: it is damaged or of an unknown kind."),
             ("key", NO_PEM),
             (b"\x00", NO_PEM),
+            ("AAAA", NO_PEM),
             (keys.private_pem("ES256").encode("utf-16"), NO_PEM),
             (5, NO_PEM),
             ([EMPTY_PEM], NO_PEM),
