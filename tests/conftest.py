@@ -18,6 +18,10 @@ from django_jwtauth.client import warn_of_proxy
 from django_jwtauth.denylist import denylist
 from django_jwtauth.pairs import TokenPair
 
+WHOLE = "not browser"
+"""The expression for markers in ``addopts``."""
+LONGEST_ID = 30
+
 
 @pytest.fixture(autouse=True)
 def _fresh_process() -> Iterator[None]:
@@ -84,3 +88,19 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite in two processes, if pytest-xdist is there. What is chosen or debugged runs in one."""
+    options = config.option
+    is_whole = config.args == config.getini("testpaths") and options.markexpr == WHOLE and not options.keyword
+    is_watched = options.usepdb or options.capture == "no" or options.collectonly
+    is_open = getattr(options, "numprocesses", 0) is None and not hasattr(config, "workerinput")
+    if is_whole and is_open and not is_watched:
+        options.numprocesses, options.dist = 2, "worksteal"
+
+
+def pytest_make_parametrize_id(val: Any) -> str | None:
+    """Give a long text a plain id. A random one would differ between the processes of pytest-xdist."""
+    return "text" if isinstance(val, str | bytes) and len(val) > LONGEST_ID else None

@@ -1287,7 +1287,7 @@ NOBODY = [None, 1, "1", b"1", object(), AnonymousUser(), Group(pk=1), Session(),
 class TestArguments:
     """A primary key alone says nothing: the row of another model may have the same one."""
 
-    @pytest.mark.parametrize("thing", NOBODY, ids=repr)
+    @pytest.mark.parametrize("thing", NOBODY)
     @pytest.mark.parametrize("take", [sessions.start, sessions.revoke_all, JWTClient().force_login])
     def test_what_is_no_user_is_an_error_that_says_what_is_wanted(self, pair, thing, take):
         with pytest.raises(TypeError, match=rf"^Expected a user \({get_user_model()._meta.label}\), got \w+\.$"):
