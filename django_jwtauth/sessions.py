@@ -65,7 +65,7 @@ MAX_EPOCH_GAP = 2 * MAX_CLOCK_SKEW + timedelta(minutes=1, seconds=1)
 the epoch, the longest ``REUSE_LEEWAY``, as a retry moves no time, and the second to which ``iat`` is rounded down."""
 MAX_TOLD = 1000
 """Sessions ended by one call for which ``session_revoked`` is sent."""
-MAX_BATCH_ROWS = 10 * BATCH
+MAX_BATCH_ROWS = 40 * BATCH
 """Sessions ended in one transaction."""
 ALL = models.Q()
 COUNTED_COLUMNS = ("pk", "user_id", "revoked_at", "has_expired")
