@@ -77,6 +77,11 @@ def to_api_exception(
     return Unavailable(error) if isinstance(error, UnavailableError) else Refused(error, challenge)
 
 
+def _refusal(request: Any, error: JWTAuthError) -> APIException:
+    # By position: a partial with keywords takes twice as long to make, and every request makes one.
+    return to_api_exception(error, request=request)
+
+
 class JWTAuthentication(BaseAuthentication):
     """Authenticates by an access token in ``Authorization: Bearer`` (RFC 6750 section 2.1), without a query.
 
@@ -98,7 +103,7 @@ class JWTAuthentication(BaseAuthentication):
             del token  # So would a report of what a project's own get_user or USER does wrong.
             return self.get_user(claims, request), claims
         except JWTAuthError as error:
-            raise to_api_exception(error, request=request) from error
+            raise _refusal(request, error) from error
 
     def get_token(self, request: Request) -> str | None:
         """Return the access token that the request carries, or None where it carries none.
@@ -112,7 +117,7 @@ class JWTAuthentication(BaseAuthentication):
 
     def get_user(self, claims: Claims, request: Request) -> Any:
         """Return the user for verified claims."""
-        user = users.get_user(claims, partial(to_api_exception, request=request))
+        user = users.get_user(claims, partial(_refusal, request))
         if isinstance(getattr(request, "accepted_renderer", None), BrowsableAPIRenderer):
             # It shows the user's name after the view has run, when a refusal could no longer be answered.
             user.is_active  # noqa: B018
