@@ -6,7 +6,7 @@ from typing import Any
 from django.dispatch import Signal
 from django.http import HttpRequest
 
-from . import client
+from . import client_info
 from .conf import get_config
 from .models import Session
 from .signals import (
@@ -79,6 +79,6 @@ def _requester(request: HttpRequest | None) -> dict[str, str | None]:
     is_recorded = request is not None and get_config().record_client
     return {
         "actor_id": str(actor.pk) if actor and actor.is_authenticated else None,
-        "ip_address": client.address(request) if request is not None and is_recorded else None,
-        "client": client.label(request) if request is not None and is_recorded else None,
+        "ip_address": client_info.address(request) if request is not None and is_recorded else None,
+        "client": client_info.label(request) if request is not None and is_recorded else None,
     }

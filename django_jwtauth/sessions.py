@@ -22,7 +22,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from . import audit, client, pairs, refresh_tokens, users
+from . import audit, client_info, pairs, refresh_tokens, users
 from .claims import Claims
 from .conf import RULES, get_config
 from .denylist import deny, deny_issued_before, deny_sessions, denylist
@@ -442,7 +442,7 @@ def _swap(changed: tuple[str, ...], values: dict[str, Any]) -> int:
 def _client_fields(request: HttpRequest | None) -> dict[str, Any]:
     if request is None or not get_config().record_client:
         return {}
-    return {"ip_address": client.address(request), "user_agent": client.label(request)}
+    return {"ip_address": client_info.address(request), "user_agent": client_info.label(request)}
 
 
 def _end_oldest(begun: Session, cap: int, request: HttpRequest | None) -> None:

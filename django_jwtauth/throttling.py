@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
-from . import client, refresh_tokens, sessions
+from . import client_info, refresh_tokens, sessions
 from .encoding import encode_id
 from .errors import CacheUnavailableError, InvalidTokenError
 from .users import NAME_LENGTH, account_key
@@ -293,7 +293,7 @@ def _username_field(serializer: Any) -> str:
 
 def _network(request: Request) -> str | None:
     """Return the address; of an IPv6 address the part that is not the client's to choose."""
-    address = client.address(request)
+    address = client_info.address(request)
     if address is None or ":" not in address:
         return address
     return str(ipaddress.ip_network((address, 64), strict=False))

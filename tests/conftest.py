@@ -14,7 +14,7 @@ from django.utils import translation
 from rest_framework.test import APIClient
 
 from django_jwtauth import sessions
-from django_jwtauth.client import warn_of_proxy
+from django_jwtauth.client_info import warn_of_proxy
 from django_jwtauth.denylist import denylist
 from django_jwtauth.pairs import TokenPair
 

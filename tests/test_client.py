@@ -1,6 +1,6 @@
 import pytest
 
-from django_jwtauth import client
+from django_jwtauth import client_info
 
 AGENTS = {
     "Firefox on Linux": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
@@ -40,7 +40,7 @@ def proxies(settings):
 
 def address(rf, remote="192.0.2.1", forwarded=None):
     headers = {} if forwarded is None else {"HTTP_X_FORWARDED_FOR": forwarded}
-    return client.address(rf.get("/", REMOTE_ADDR=remote, **headers))
+    return client_info.address(rf.get("/", REMOTE_ADDR=remote, **headers))
 
 
 class TestAddress:
@@ -147,13 +147,13 @@ class TestAddress:
     def test_a_server_that_knows_none_is_none(self, rf):
         request = rf.get("/")
         del request.META["REMOTE_ADDR"]
-        assert client.address(request) is None
+        assert client_info.address(request) is None
 
 
 class TestLabel:
     @pytest.mark.parametrize("label", AGENTS)
     def test_names_browser_and_system(self, rf, label):
-        assert client.label(rf.get("/", HTTP_USER_AGENT=AGENTS[label])) == label
+        assert client_info.label(rf.get("/", HTTP_USER_AGENT=AGENTS[label])) == label
 
     @pytest.mark.parametrize(
         ("agent", "label"),
@@ -175,7 +175,7 @@ class TestLabel:
         ],
     )
     def test_is_short_and_harmless_whatever_was_sent(self, rf, agent, label):
-        assert client.label(rf.get("/", HTTP_USER_AGENT=agent)) == label
+        assert client_info.label(rf.get("/", HTTP_USER_AGENT=agent)) == label
 
     def test_is_empty_where_nothing_was_sent(self, rf):
-        assert client.label(rf.get("/")) == ""
+        assert client_info.label(rf.get("/")) == ""
