@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from django.core.signals import setting_changed
 
-from .clock import Moment
 from .conf import is_text
 from .download import DownloadError, download
 from .errors import IssuerUnavailableError
 from .key_material import ALGORITHMS, MINIMUM_SECRET_BYTES, UnusableKeyError
 from .keys import THUMBPRINT_MEMBERS, Key
+from .process.clock import Moment
 from .process.reloading import Plan, Reloader, TooOldError
 from .strict_json import read_object
 

@@ -14,7 +14,6 @@ from typing import Any, TypeGuard
 
 from django.core.signals import setting_changed
 
-from .cache import TokenCache
 from .claims import NOTHING, REGISTERED, Claims, NumericDate, freeze
 from .conf import get_config
 from .encoding import b64url_decode, b64url_encode, is_id
@@ -22,6 +21,7 @@ from .errors import ExpiredTokenError, InvalidTokenError, TokenError
 from .fetched_ring import FetchedRing
 from .issuers import ACCEPTED_TYPES, TrustedIssuer, trusted_issuers
 from .keys import Key, KeyRing, configured_ring
+from .process.memory import TokenCache
 from .strict_json import check_nesting, read_object
 
 MAXIMUM_LENGTH = 8192

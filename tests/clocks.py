@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from django_jwtauth import clock, denylist
-from django_jwtauth.process import reloading
+from django_jwtauth import denylist
+from django_jwtauth.process import clock, reloading
 
 
 class Clocks:

@@ -11,8 +11,8 @@ from contextlib import suppress
 
 import pytest
 
-from django_jwtauth.clock import Moment
 from django_jwtauth.process import reloading
+from django_jwtauth.process.clock import Moment
 from django_jwtauth.process.reloading import MAX_LOAD_SECONDS, Plan, Reloader, TooOldError
 from tests.clocks import Clocks
 

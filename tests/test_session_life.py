@@ -32,7 +32,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from django_jwtauth import clock, denylist, pairs, prepared, pruning, sessions
+from django_jwtauth import denylist, pairs, prepared, pruning, sessions
 from django_jwtauth.errors import (
     CredentialsError,
     ExpiredTokenError,
@@ -42,7 +42,7 @@ from django_jwtauth.errors import (
     TokenError,
 )
 from django_jwtauth.models import DatabaseNow, DenylistEntry, Reason, Session
-from django_jwtauth.process import reloading
+from django_jwtauth.process import clock, reloading
 from tests import keys
 from tests.fuzzing import EXAMPLES, examples
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Generic, NamedTuple, TypeVar
 
-from ..clock import NEVER, Moment
+from .clock import NEVER, Moment
 
 T = TypeVar("T")
 
