@@ -22,8 +22,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from .admin_words import EXPIRED, LIVE, REVOKED
-from .models import BATCH, Reason, Session
-from .users import read_pk
+from .db.batches import BATCH
+from .db.user_rows import read_pk
+from .models import Reason, Session
 
 if TYPE_CHECKING:
     AnyModelAdmin = admin.ModelAdmin[Any]

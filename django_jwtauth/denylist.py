@@ -20,9 +20,10 @@ from django.db import connections, transaction
 from . import listing
 from .claims import Claims
 from .conf import get_config
+from .db.batches import BATCH, chunks
 from .encoding import encode_id
 from .errors import DenylistUnavailableError, RevokedTokenError
-from .models import BATCH, DenylistEntry, DenylistQuerySet, SessionQuerySet, chunks, write_alias
+from .models import DenylistEntry, DenylistQuerySet, SessionQuerySet, write_alias
 from .process.clock import Moment
 from .process.reloading import Held, Plan, Reloader, TooOldError
 from .tenancy import Source, is_current, source_of

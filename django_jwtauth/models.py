@@ -1,26 +1,20 @@
 """The two tables: sessions, and the denylist of what could still be accepted but must not be."""
 
 import os
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connections, models, router
 from django.db.models.constants import OnConflict
-from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .conf import get_config
 from .encoding import encode_id, new_id
 
-T = TypeVar("T")
-
 NONCE_BYTES = 16
-BATCH = 500
-"""Rows of one statement."""
 MAX_GENERATION = 2**31 - 1
 """Refreshes of one session: the greatest number that the column holds in every database."""
 MAX_AUTH_HASH_LENGTH = 128
@@ -51,53 +45,12 @@ def write_alias() -> str:
     return router.db_for_write(Session)
 
 
-def lock_free(rows: models.QuerySet[Any]) -> Any:
-    """Lock rows, but for those that others have locked, for however long. Returns what names them in a query.
-
-    SQLite locks no rows.
-    """
-    connection = connections[rows.db]
-    keys = rows.values_list("pk", flat=True)
-    if connection.features.has_select_for_update:
-        keys = keys.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
-    # MariaDB takes no limit in a subquery. Where one will do, keys that nobody looks at stay in the database.
-    return keys if connection.vendor in {"postgresql", "sqlite"} else list(keys)
-
-
-def chunks(keys: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield keys by as many as one statement takes."""
-    return (keys[start : start + BATCH] for start in range(0, len(keys), BATCH))
-
-
 def skew_margin() -> timedelta:
     """Return how long an entry outlives its token, for readers whose clocks run behind.
 
     Without time zones the hour that daylight saving repeats is added.
     """
     return get_config().leeway + timedelta(hours=1 if settings.USE_TZ else 2)
-
-
-def utc_offset(connection: Any) -> float:
-    """Return the seconds by which the times that Django keeps in a database are ahead of UTC at this moment."""
-    offset = datetime.now(connection.timezone or timezone.get_default_timezone()).utcoffset()
-    return offset.total_seconds() if offset else 0.0
-
-
-class DatabaseNow(Now):
-    """The clock of the database, in the time zone in which Django keeps times there.
-
-    MariaDB's own is that of the server, and jumps where summer begins and ends; SQLite's is UTC.
-    """
-
-    def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> tuple[str, Any]:
-        """Return the SQL for SQLite."""
-        template = f"STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW', '{utc_offset(connection):+.0f} seconds')"
-        return self.as_sql(compiler, connection, template=template, **extra_context)
-
-    def as_mysql(self, compiler: Any, connection: Any, **extra_context: Any) -> tuple[str, Any]:
-        """Return the SQL for MariaDB."""
-        template = f"(UTC_TIMESTAMP(6) + INTERVAL {utc_offset(connection):.0f} SECOND)"
-        return self.as_sql(compiler, connection, template=template, **extra_context)
 
 
 class SessionQuerySet(models.QuerySet["Session"]):

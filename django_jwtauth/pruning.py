@@ -7,8 +7,10 @@ from typing import Any
 
 from django.db import connections, models
 
-from .models import BATCH, DenylistEntry, Session, lock_free, write_alias
-from .races import in_transaction
+from .db.batches import BATCH
+from .db.locking import lock_free
+from .db.retry import in_transaction
+from .models import DenylistEntry, Session, write_alias
 
 PRUNE_EVERY = 100
 """One refresh in so many also deletes a batch of what has expired."""

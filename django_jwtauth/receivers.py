@@ -11,8 +11,8 @@ from django.db.models import F
 from django.db.models.signals import post_save, pre_delete, pre_save
 
 from . import users
+from .db.retry import in_transaction
 from .models import Reason, Session, SessionQuerySet, write_alias
-from .races import in_transaction
 from .sessions import revoke_each
 
 WAS_SET = "_jwtauth_password_was_set"

@@ -9,8 +9,8 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from rest_framework import serializers
 
+from .db.usernames import NAME_LENGTH
 from .models import Session
-from .users import NAME_LENGTH
 
 
 class TextField(serializers.CharField):

@@ -25,6 +25,11 @@ from django.views.decorators.debug import sensitive_variables
 from . import audit, client_info, pairs, refresh_tokens, users
 from .claims import Claims
 from .conf import RULES, get_config
+from .db import user_rows
+from .db.batches import BATCH, chunks
+from .db.clock import DatabaseNow, utc_offset
+from .db.compiled import Place, fetch, update
+from .db.retry import ROUNDS, in_transaction, lost_a_race
 from .denylist import deny, deny_issued_before, deny_sessions, denylist
 from .encoding import decode_id
 from .errors import (
@@ -37,23 +42,17 @@ from .errors import (
     UnavailableError,
 )
 from .models import (
-    BATCH,
     LONGEST_USER_ID,
     MAX_GENERATION,
-    DatabaseNow,
     DenylistEntry,
     Reason,
     Session,
     SessionQuerySet,
-    chunks,
     skew_margin,
-    utc_offset,
     write_alias,
 )
 from .pairs import TokenPair
-from .prepared import Place, fetch, update
 from .pruning import prune_now_and_then
-from .races import ROUNDS, in_transaction, lost_a_race
 from .signals import refresh_token_retried, refresh_token_reused, session_refreshed, session_revoked, session_started
 from .tokens import TokenCodec, get_codec
 
@@ -342,11 +341,11 @@ def _user_id(session: Any) -> str:
 def _session_with_user(session_id: Any) -> Session | None:
     """Read a session, its user and the database's clock in one statement."""
     alias, model = write_alias(), get_user_model()
-    if not users.are_all_visible(model):
+    if not user_rows.are_all_visible(model):
         # A manager that hides users (soft deletion, tenants) hides them here too.
         found = Session.objects.using(alias).filter(pk=session_id, user__in=model._default_manager.all())
         return found.select_related("user").annotate(database_now=DatabaseNow()).first()
-    own, theirs = users.fields_of(Session), users.fields_of(model)
+    own, theirs = user_rows.fields_of(Session), user_rows.fields_of(model)
 
     def build() -> models.QuerySet[Any, Any]:
         found = Session.objects.using(alias).filter(pk=Place("pk", Session._meta.pk))

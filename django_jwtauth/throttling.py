@@ -15,9 +15,9 @@ from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
 from . import client_info, refresh_tokens, sessions
+from .db.usernames import NAME_LENGTH, account_key
 from .encoding import encode_id
 from .errors import CacheUnavailableError, InvalidTokenError
-from .users import NAME_LENGTH, account_key
 
 ACCOUNT = "_jwtauth_account"
 """Where a request keeps the account that it wants to log into."""

@@ -1,7 +1,6 @@
 """The user behind the claims. A local user is looked for where the issuer is ours, or where ``USER`` finds one."""
 
 import logging
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, lru_cache, partial
 from hashlib import sha256
@@ -9,26 +8,20 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
-from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist, ValidationError
+from django.core.exceptions import ObjectDoesNotExist
 from django.core.signals import setting_changed
-from django.db import DataError, InterfaceError, OperationalError, connections, models, router
-from django.db.models.manager import BaseManager
+from django.db import InterfaceError, OperationalError, models, router
 from django.utils.functional import SimpleLazyObject, empty
 
 from .claims import Claims
 from .conf import get_config
+from .db.compiled import Place, fetch
+from .db.user_rows import are_all_visible, fields_of, names_nobody, read_pk
 from .errors import InvalidTokenError, JWTAuthError, UnavailableError
 from .issuers import trusted_issuers
 from .models import MAX_AUTH_HASH_LENGTH
-from .prepared import Place, fetch
 
 logger = logging.getLogger("django_jwtauth")
-
-NAME_LENGTH = 1024
-"""Characters of a user name; longer ones are refused unread."""
-
-ILLEGAL_MIX_OF_COLLATIONS = {1267, 1270, 1271}
-"""MariaDB's codes for text with characters that are not in the character set of the column."""
 
 OVERTAKEN = "_jwtauth_overtaken"
 """Marks a user whose password was stored anew while this instance logged in."""
@@ -85,101 +78,6 @@ def user_key(user: Any) -> Any:
     return key
 
 
-def read_pk(text: str) -> Any:
-    """Return the primary key of the user model that a text is, or None where no row can have it."""
-    field: Any = get_user_model()._meta.pk
-    while field.remote_field:
-        # The key of a child of another model is the parent's.
-        field = field.target_field
-    try:
-        text.encode()
-        pk = field.to_python(text)
-        field.run_validators(pk)
-    except (ValidationError, UnicodeEncodeError):
-        return None
-    return None if "\0" in text else pk
-
-
-def account_key(name: str, field_name: str) -> str:
-    """Return a text that is the same for all spellings of a name under which the database finds the same user.
-
-    It is made of the name and the column ``field_name`` of the user model, never of a row: it must not depend on
-    whether a user of that name exists.
-    """
-    try:
-        field: Any = get_user_model()._meta.get_field(field_name)
-        return _fold(_written(name, field), field)
-    except Exception as error:
-        if not (isinstance(error, FieldDoesNotExist) or names_nobody(error)):
-            raise
-        return _fold_case(name)
-
-
-def _written(name: str, field: Any) -> str:
-    """Return a name as the column has it: numbers and UUIDs have many spellings."""
-    connection = connections[router.db_for_read(get_user_model())]
-    written, again = (str(field.get_db_prep_value(name, connection)) for _ in range(2))
-    # What a column keeps encrypted may differ each time, and each would have a count of its own.
-    return written if written == again else name
-
-
-def _fold(name: str, field: Any) -> str:
-    connection = connections[router.db_for_read(get_user_model())]
-    if not isinstance(field, models.CharField | models.TextField):
-        return _fold_case(name)
-    if connection.vendor == "mysql":
-        return _weights(name, field, connection)
-    return _letters(name) if field.db_collation else _fold_case(name)
-
-
-def _fold_case(name: str) -> str:
-    # To capitals first: what compares without case may take a dotless i for an i, and they have one capital.
-    return unicodedata.normalize("NFKC", name).strip().upper().casefold()
-
-
-def _letters(name: str) -> str:
-    """Return the plain letters and digits of a name: a collation of the project's own may ignore all else."""
-    decomposed = unicodedata.normalize("NFKD", _fold_case(name))
-    letters = [_without_stroke(letter) for letter in decomposed if unicodedata.category(letter)[0] in "LN"]
-    return "".join(letters) or decomposed
-
-
-def _without_stroke(letter: str) -> str:
-    plain, *_ = unicodedata.name(letter, "").partition(" WITH ")
-    try:
-        return unicodedata.lookup(plain)
-    except KeyError:
-        return letter
-
-
-def _weights(name: str, field: Any, connection: Any) -> str:
-    """Return what the collation of a column compares a name by: MariaDB and MySQL take "àlice" for "alice"."""
-    # Letter by letter: a collation may take "ß" for an "s", but hardly for the two that it has for capitals.
-    capitals = (letter.upper() if len(letter.upper()) == 1 else letter for letter in name)
-    text = unicodedata.normalize("NFKC", "".join(capitals)).strip()
-    quote = connection.ops.quote_name
-    # A text takes the collation of the column that it is in a union with. No row is read.
-    sql = (
-        f"SELECT HEX(WEIGHT_STRING(name)) FROM (SELECT {quote(field.column)} AS name "  # noqa: S608
-        f"FROM {quote(field.model._meta.db_table)} WHERE 1 = 0 UNION ALL SELECT %s UNION ALL SELECT ' ') AS names"
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [text])
-        (weights,), (space,) = cursor.fetchall()
-    # Spaces at the end are not compared, nor what has no weight after them.
-    while weights.endswith(space):
-        weights = weights.removesuffix(space)
-    return str(weights)
-
-
-def names_nobody(error: Exception) -> bool:
-    """Whether an error tells that no user has, or can have, what was looked for, not that something is broken."""
-    impossible = ObjectDoesNotExist, ValueError, ValidationError, DataError
-    return isinstance(error, impossible) or (
-        isinstance(error, OperationalError) and not ILLEGAL_MIX_OF_COLLATIONS.isdisjoint(error.args[:1])
-    )
-
-
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting == "AUTH_USER_MODEL":
         _to_pk.cache_clear()
@@ -213,18 +111,6 @@ def auth_hashes(user: Any) -> Iterator[str]:
 
 def _fit(auth_hash: str) -> str:
     return auth_hash if len(auth_hash) <= MAX_AUTH_HASH_LENGTH else sha256(auth_hash.encode()).hexdigest()
-
-
-@lru_cache
-def are_all_visible(model: Any) -> bool:
-    """Whether the default manager of a user model is Django's own, which hides no user and asks always the same."""
-    manager = model._default_manager
-    return type(manager).get_queryset is BaseManager.get_queryset and type(manager.all()) is models.QuerySet
-
-
-def fields_of(model: Any) -> list[str]:
-    """Return the names of the columns by which ``from_db`` makes a whole instance."""
-    return [field.attname for field in model._meta.concrete_fields]
 
 
 def _get(model: Any, pk: Any) -> Any:

@@ -37,6 +37,7 @@ from rest_framework.response import Response
 from . import sessions, users
 from .authentication import CHALLENGE, INVALID_TOKEN_CHALLENGE, JWTAuthentication, to_api_exception
 from .conf import get_config
+from .db import user_rows
 from .encoding import decode_id
 from .errors import (
     CacheUnavailableError,
@@ -284,7 +285,7 @@ class TokenObtainView(TokenPairView):
         try:
             user = authenticate(request._request, **credentials)
         except OperationalError as error:
-            if not users.names_nobody(error):
+            if not user_rows.names_nobody(error):
                 raise
             user = None
         if user is None:

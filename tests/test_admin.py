@@ -34,6 +34,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from django_jwtauth import admin_tables, admin_words, refresh_tokens, sessions, users
 from django_jwtauth.admin import DenylistEntryAdmin, SessionAdmin, UserSessionsMixin, extend_stock_user_admin
+from django_jwtauth.db import user_rows
 from django_jwtauth.encoding import encode_id, new_id, read_id
 from django_jwtauth.errors import RevokedTokenError
 from django_jwtauth.models import DenylistEntry, Reason, Session
@@ -1162,4 +1163,4 @@ class TestPages:
         own = get_user_model()._meta.pk
         child = SimpleNamespace(pk=SimpleNamespace(remote_field=True, target_field=own))
         monkeypatch.setattr(users, "get_user_model", lambda: SimpleNamespace(_meta=child))
-        assert users.read_pk(str(user.pk)) == user.pk
+        assert user_rows.read_pk(str(user.pk)) == user.pk

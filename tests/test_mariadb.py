@@ -13,7 +13,8 @@ from django.db.models import CharField
 from django.db.models.lookups import Exact
 from django.utils import timezone
 
-from django_jwtauth import sessions, users
+from django_jwtauth import sessions
+from django_jwtauth.db import usernames
 from django_jwtauth.errors import ReusedTokenError
 from django_jwtauth.models import Session
 
@@ -66,7 +67,7 @@ class TestAccountKey:
                 cursor.execute("INSERT INTO names VALUES (%s)", [one])
                 cursor.execute("SELECT COUNT(*) FROM names WHERE name = %s", [other])
                 (found,) = cursor.fetchone()
-                return bool(found), users.account_key(one, "username") == users.account_key(other, "username")
+                return bool(found), usernames.account_key(one, "username") == usernames.account_key(other, "username")
 
             yield compare
             cursor.execute("DROP TEMPORARY TABLE names")
@@ -93,7 +94,7 @@ class TestAccountKey:
         assert equal("alice", other) == (False, False)
 
     def test_a_name_that_the_column_cannot_hold_has_a_key(self, equal):
-        assert users.account_key("\U0001f600", "username")
+        assert usernames.account_key("\U0001f600", "username")
 
 
 class TestCharacters:

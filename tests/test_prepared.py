@@ -13,9 +13,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from django_jwtauth import sessions
+from django_jwtauth.db.compiled import KEPT, Place, fetch, update
 from django_jwtauth.encoding import new_id
 from django_jwtauth.models import Session
-from django_jwtauth.prepared import KEPT, Place, fetch, update
 from tests.statements import statements
 
 pytestmark = pytest.mark.django_db

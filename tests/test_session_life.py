@@ -32,7 +32,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from django_jwtauth import denylist, pairs, prepared, pruning, sessions
+from django_jwtauth import denylist, pairs, pruning, sessions
+from django_jwtauth.db import compiled
+from django_jwtauth.db.clock import DatabaseNow
 from django_jwtauth.errors import (
     CredentialsError,
     ExpiredTokenError,
@@ -41,7 +43,7 @@ from django_jwtauth.errors import (
     RevokedTokenError,
     TokenError,
 )
-from django_jwtauth.models import DatabaseNow, DenylistEntry, Reason, Session
+from django_jwtauth.models import DenylistEntry, Reason, Session
 from django_jwtauth.process import clock, reloading
 from tests import keys
 from tests.fuzzing import EXAMPLES, examples
@@ -133,13 +135,13 @@ def clocks(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         "mysql": "CAST(@test_now AS DATETIME(6))",
     }.items():
         monkeypatch.setattr(DatabaseNow, f"as_{vendor}", lambda self, compiler, connection, sql=sql: (sql, []))
-    vars(connections[DEFAULT_DB_ALIAS]).pop(prepared.KEPT, None)
+    vars(connections[DEFAULT_DB_ALIAS]).pop(compiled.KEPT, None)
     if connection.vendor == "postgresql":
         # The machine is not going to fail, and to wait for its disk is most of the time.
         with connection.cursor() as cursor:
             cursor.execute("SET synchronous_commit = off")
     yield clocks
-    vars(connections[DEFAULT_DB_ALIAS]).pop(prepared.KEPT, None)
+    vars(connections[DEFAULT_DB_ALIAS]).pop(compiled.KEPT, None)
 
 
 @dataclass(eq=False)

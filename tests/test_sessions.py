@@ -24,7 +24,9 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.views.debug import ExceptionReporter
 
-from django_jwtauth import pruning, races, refresh_tokens, sessions, signals, users
+from django_jwtauth import pruning, refresh_tokens, sessions, signals, users
+from django_jwtauth.db import retry as races
+from django_jwtauth.db import user_rows
 from django_jwtauth.denylist import denylist
 from django_jwtauth.encoding import new_id
 from django_jwtauth.errors import (
@@ -616,13 +618,13 @@ class TestRefresh:
         monkeypatch.setattr(
             manager, "get_queryset", lambda self: manager._queryset_class(self.model).exclude(pk__in=hidden)
         )
-        users.are_all_visible.cache_clear()
+        user_rows.are_all_visible.cache_clear()
         with pytest.raises(InvalidTokenError):
             sessions.refresh(pair.refresh_token)
         hidden.clear()
         second, retried = sessions.refresh(pair.refresh_token), sessions.refresh(pair.refresh_token)
         monkeypatch.undo()
-        users.are_all_visible.cache_clear()
+        user_rows.are_all_visible.cache_clear()
         assert second.refresh_token == retried.refresh_token
 
     def test_the_other_sessions_of_the_user_stay_as_they_are(self, user, pair):

@@ -17,6 +17,7 @@ from django.utils.functional import SimpleLazyObject
 
 from django_jwtauth import sessions, users
 from django_jwtauth.claims import Claims
+from django_jwtauth.db import user_rows, usernames
 from django_jwtauth.errors import InvalidTokenError, UnavailableError
 from django_jwtauth.models import Session
 from notes.models import Note
@@ -78,7 +79,7 @@ class TestLoaded:
 
     @pytest.mark.parametrize("are_all_visible", [True, False])
     def test_everybody_gets_the_row_of_their_own(self, user, other_user, monkeypatch, are_all_visible):
-        monkeypatch.setattr(users, "are_all_visible", lambda model: are_all_visible)
+        monkeypatch.setattr(user_rows, "are_all_visible", lambda model: are_all_visible)
         for each in (user, other_user):
             assert users.load_user(claims(str(each.pk))).username == each.username
 
@@ -106,11 +107,11 @@ class TestLoaded:
         monkeypatch.setattr(
             type(manager), "get_queryset", lambda self: type(manager)._queryset_class(self.model).none()
         )
-        users.are_all_visible.cache_clear()
+        user_rows.are_all_visible.cache_clear()
         with pytest.raises(InvalidTokenError):
             lazy.username  # noqa: B018
         monkeypatch.undo()
-        users.are_all_visible.cache_clear()
+        user_rows.are_all_visible.cache_clear()
 
 
 class TestRefused:
@@ -166,7 +167,7 @@ class TestRefused:
 class TestAccountKey:
     def test_no_row_is_read_but_for_the_way_in_which_mariadb_compares(self, user):
         with statements() as executed:
-            users.account_key("alice", "username")
+            usernames.account_key("alice", "username")
         assert ["WEIGHT_STRING" in sql for sql in executed] == [True] * (connection.vendor == "mysql")
 
     @pytest.mark.parametrize("name", ["alice", "\u00e0lice", "nobody"])
@@ -174,17 +175,17 @@ class TestAccountKey:
     def test_it_is_the_same_whether_there_is_such_a_user_or_not(self, db, monkeypatch, name, collation):
         model = get_user_model()
         monkeypatch.setattr(model._meta.get_field("username"), "db_collation", collation)
-        before = users.account_key(name, "username")
+        before = usernames.account_key(name, "username")
         model.objects.create(username="alice")
-        assert users.account_key(name, "username") == before
+        assert usernames.account_key(name, "username") == before
 
     @pytest.mark.parametrize("other", ["ALICE", " alice ", "\uff41\uff4c\uff49\uff43\uff45", "al\u0131ce"])
     def test_spellings_that_differ_by_case_or_width_have_one_key(self, db, other):
-        assert users.account_key(other, "username") == users.account_key("alice", "username")
+        assert usernames.account_key(other, "username") == usernames.account_key("alice", "username")
 
     @pytest.mark.parametrize("other", ["bob", "alic", "alicea", "ali ce", "\u0430lice"])
     def test_another_name_has_another_key(self, db, other):
-        assert users.account_key(other, "username") != users.account_key("alice", "username")
+        assert usernames.account_key(other, "username") != usernames.account_key("alice", "username")
 
     @pytest.mark.parametrize(
         "other", ["\u00e0lice", "\u00c5LICE", "a\u0300lice", "al\u200bice", "al-ice", "ali ce", "a\u0142ice", "alice\0"]
@@ -192,20 +193,20 @@ class TestAccountKey:
     def test_a_column_with_a_collation_of_its_own_may_compare_letters_only(self, db, monkeypatch, other):
         monkeypatch.setattr(users, "connections", {"default": SimpleNamespace(vendor="postgresql")})
         monkeypatch.setattr(get_user_model()._meta.get_field("username"), "db_collation", "any")
-        assert users.account_key(other, "username") == users.account_key("alice", "username")
-        assert users.account_key("\u0436" + other, "username") != users.account_key("alice", "username")
+        assert usernames.account_key(other, "username") == usernames.account_key("alice", "username")
+        assert usernames.account_key("\u0436" + other, "username") != usernames.account_key("alice", "username")
 
     @pytest.mark.parametrize(("one", "other"), [("++", "--"), ("\u019b", "\u03bb"), ("\u4e00", "\u4e8c")])
     def test_names_without_a_plain_letter_are_told_apart_there_too(self, monkeypatch, one, other):
         monkeypatch.setattr(users, "connections", {"default": SimpleNamespace(vendor="postgresql")})
         monkeypatch.setattr(get_user_model()._meta.get_field("username"), "db_collation", "any")
-        assert users.account_key(one, "username") != users.account_key(other, "username")
+        assert usernames.account_key(one, "username") != usernames.account_key(other, "username")
 
     def test_a_mistake_in_a_field_of_the_projects_own_is_not_hidden(self, monkeypatch):
         field = get_user_model()._meta.get_field("username")
         monkeypatch.setattr(field, "get_db_prep_value", lambda *arguments: {}["key"])
         with pytest.raises(KeyError):
-            users.account_key("alice", "username")
+            usernames.account_key("alice", "username")
 
     @pytest.mark.parametrize(
         ("model", "field", "typed", "written"),
@@ -218,22 +219,22 @@ class TestAccountKey:
     )
     def test_a_value_that_is_no_text_has_one_key(self, db, monkeypatch, model, field, typed, written):
         monkeypatch.setattr(users, "get_user_model", lambda: model)
-        assert users.account_key(typed, field).replace("-", "") == written.replace("-", "")
+        assert usernames.account_key(typed, field).replace("-", "") == written.replace("-", "")
 
     @pytest.mark.parametrize("method", ["to_python", "get_prep_value", "get_db_prep_value"])
     def test_so_has_a_text_that_its_field_changes(self, db, monkeypatch, method):
-        key = users.account_key("alice", "username")
+        key = usernames.account_key("alice", "username")
         field = get_user_model()._meta.get_field("username")
         monkeypatch.setattr(field, method, lambda value, *rest, **more: value.replace(".", ""))
-        assert users.account_key("a.l.ice", "username") == key
+        assert usernames.account_key("a.l.ice", "username") == key
 
     @pytest.mark.parametrize("written", ["xy", "yx"])
     @pytest.mark.parametrize("method", ["get_prep_value", "get_db_prep_value"])
     def test_one_that_is_written_differently_each_time_is_left_as_it_is(self, db, monkeypatch, method, written):
-        key, texts = users.account_key("alice", "username"), itertools.cycle(written)
+        key, texts = usernames.account_key("alice", "username"), itertools.cycle(written)
         field = get_user_model()._meta.get_field("username")
         monkeypatch.setattr(field, method, lambda value, *rest, **more: next(texts))
-        assert users.account_key("alice", "username") == key
+        assert usernames.account_key("alice", "username") == key
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ class TestAccountKey:
     ],
 )
 def test_an_error_tells_that_there_is_nobody_or_that_something_is_broken(error, nobody):
-    assert users.names_nobody(error) is nobody
+    assert user_rows.names_nobody(error) is nobody
 
 
 class TestTokenUser:
@@ -286,13 +287,13 @@ def test_that_a_login_was_overtaken_is_told_once_and_by_a_lazy_user_as_well(user
 
 
 def test_a_name_may_be_as_long_as_is_promised():
-    assert users.NAME_LENGTH == 1024
+    assert usernames.NAME_LENGTH == 1024
 
 
 def test_the_key_of_a_child_of_another_model_is_the_parents(monkeypatch):
     link = SimpleNamespace(remote_field=object(), target_field=get_user_model()._meta.pk)
     monkeypatch.setattr(users, "get_user_model", lambda: SimpleNamespace(_meta=SimpleNamespace(pk=link)))
-    assert users.read_pk("7") == 7
+    assert user_rows.read_pk("7") == 7
 
 
 def test_a_manager_that_does_more_than_djangos_own_may_hide_users():
@@ -305,8 +306,8 @@ def test_a_manager_that_does_more_than_djangos_own_may_hide_users():
 
     for manager in (Hiding(), Special.as_manager()):
         manager.model = get_user_model()
-        assert users.are_all_visible(type("Model", (), {"_default_manager": manager})) is False
-    assert users.are_all_visible(get_user_model()) is True
+        assert user_rows.are_all_visible(type("Model", (), {"_default_manager": manager})) is False
+    assert user_rows.are_all_visible(get_user_model()) is True
 
 
 def test_keys_are_read_anew_when_the_user_model_changes(settings):

@@ -12,14 +12,15 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseFailure
 from django.utils import timezone
 
-from django_jwtauth import refresh_tokens, sessions, users
 from django_jwtauth.conf import get_config
 from django_jwtauth.encoding import decode_id
 from django_jwtauth.errors import JWTAuthError, TokenError, UnavailableError
 from django_jwtauth.management.tokens import read_token
-from django_jwtauth.models import Session, write_alias
 from django_jwtauth.strict_json import check_nesting
 from django_jwtauth.tokens import get_codec
+
+from ... import refresh_tokens, sessions, users
+from ...models import Session, write_alias
 
 STAGES = {
     "form": "it is not three parts of base64url with a JSON object in the first and in the second, or it is too long "

@@ -14,8 +14,9 @@ from django_jwtauth import sessions
 from django_jwtauth.conf import get_config
 from django_jwtauth.encoding import read_id
 from django_jwtauth.management.tokens import read_token
-from django_jwtauth.models import Reason, Session, SessionQuerySet, write_alias
-from django_jwtauth.users import names_nobody
+
+from ...db.user_rows import names_nobody
+from ...models import Reason, Session, SessionQuerySet, write_alias
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

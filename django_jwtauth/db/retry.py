@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from django.db import OperationalError, connections, transaction
 
-from .models import write_alias
+from ..models import write_alias
 
 LOST_RACES = frozenset({"40001", "40P01", (1020,), (1213,)})
 """Serialization failure and deadlock, in the codes of PostgreSQL and of MariaDB."""

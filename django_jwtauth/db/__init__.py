@@ -1,0 +1,1 @@
+"""What databases force on the app. Nothing here knows its models."""
