@@ -42,7 +42,7 @@ from .admin_tables import (
 from .admin_words import denial_of, moment, revoked, soon, state_of, use_of, will_end
 from .db.user_rows import read_pk
 from .denylist import allow, deny
-from .encoding import read_id
+from .jose.encoding import read_id
 from .models import DenylistEntry, Reason, Session, write_alias
 from .users import user_key
 

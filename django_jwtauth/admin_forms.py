@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from . import sessions
 from .conf import get_config
-from .encoding import read_id
+from .jose.encoding import read_id
 from .models import DenylistEntry, Reason, Session, write_alias
 
 if TYPE_CHECKING:

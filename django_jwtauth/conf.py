@@ -13,6 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+from .jose.encoding import is_text
+
 DEFAULT_ISSUER = "django-jwtauth"
 ZERO = timedelta(0)
 
@@ -95,11 +97,6 @@ class Rule(NamedTuple):
     accepts: Callable[[Any], bool]
     hint: str
     is_hook: bool = False
-
-
-def is_text(value: Any) -> bool:
-    """Whether a value is text that can be seen and has no white space around it."""
-    return isinstance(value, str) and value != "" and value == value.strip() and value.isprintable()
 
 
 def is_count(value: Any) -> bool:

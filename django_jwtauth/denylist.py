@@ -21,8 +21,8 @@ from . import listing
 from .claims import Claims
 from .conf import get_config
 from .db.batches import BATCH, chunks
-from .encoding import encode_id
 from .errors import DenylistUnavailableError, RevokedTokenError
+from .jose.encoding import encode_id
 from .models import DenylistEntry, DenylistQuerySet, SessionQuerySet, write_alias
 from .process.clock import Moment
 from .process.reloading import Held, Plan, Reloader, TooOldError

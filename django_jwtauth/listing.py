@@ -11,7 +11,7 @@ from django.db import connections, models
 from django.db.models import Case, When
 from django.db.models.functions import Cast, Substr
 
-from .encoding import ID_BYTES, PADDED_ID_BYTES, encode_id, encode_ids
+from .jose.encoding import ID_BYTES, PADDED_ID_BYTES, encode_id, encode_ids
 from .models import DenylistEntry, DenylistQuerySet
 
 IS_EPOCH = models.Q(claim=DenylistEntry.Claim.IAT)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .conf import get_config
-from .encoding import encode_id, new_id
+from .jose.encoding import encode_id, new_id
 
 NONCE_BYTES = 16
 MAX_GENERATION = 2**31 - 1

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from . import refresh_tokens
 from .conf import get_config
-from .encoding import encode_id, new_id
+from .jose.encoding import encode_id, new_id
 from .models import Session
 from .tokens import get_codec
 

@@ -31,7 +31,6 @@ from .db.clock import DatabaseNow, utc_offset
 from .db.compiled import Place, fetch, update
 from .db.retry import ROUNDS, in_transaction, lost_a_race
 from .denylist import deny, deny_issued_before, deny_sessions, denylist
-from .encoding import decode_id
 from .errors import (
     CredentialsError,
     ExpiredTokenError,
@@ -41,6 +40,7 @@ from .errors import (
     TokenError,
     UnavailableError,
 )
+from .jose.encoding import decode_id
 from .models import (
     LONGEST_USER_ID,
     MAX_GENERATION,

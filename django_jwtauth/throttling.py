@@ -16,8 +16,8 @@ from rest_framework.throttling import SimpleRateThrottle
 
 from . import client_info, refresh_tokens, sessions
 from .db.usernames import NAME_LENGTH, account_key
-from .encoding import encode_id
 from .errors import CacheUnavailableError, InvalidTokenError
+from .jose.encoding import encode_id
 
 ACCOUNT = "_jwtauth_account"
 """Where a request keeps the account that it wants to log into."""

@@ -16,13 +16,14 @@ from django.core.signals import setting_changed
 
 from .claims import NOTHING, REGISTERED, Claims, NumericDate, freeze
 from .conf import get_config
-from .encoding import b64url_decode, b64url_encode, is_id
 from .errors import ExpiredTokenError, InvalidTokenError, TokenError
-from .fetched_ring import FetchedRing
-from .issuers import ACCEPTED_TYPES, TrustedIssuer, trusted_issuers
-from .keys import Key, KeyRing, configured_ring
+from .issuers.jwks import FetchedRing
+from .issuers.own import configured_ring
+from .issuers.trusted import ACCEPTED_TYPES, TrustedIssuer, trusted_issuers
+from .jose.encoding import b64url_decode, b64url_encode, is_id
+from .jose.keys import Key, KeyRing
+from .jose.strict_json import check_nesting, read_object
 from .process.memory import TokenCache
-from .strict_json import check_nesting, read_object
 
 MAXIMUM_LENGTH = 8192
 MAXIMUM_HEADER_LENGTH = 1024

@@ -18,7 +18,7 @@ from .conf import get_config
 from .db.compiled import Place, fetch
 from .db.user_rows import are_all_visible, fields_of, names_nobody, read_pk
 from .errors import InvalidTokenError, JWTAuthError, UnavailableError
-from .issuers import trusted_issuers
+from .issuers.trusted import trusted_issuers
 from .models import MAX_AUTH_HASH_LENGTH
 
 logger = logging.getLogger("django_jwtauth")

@@ -38,7 +38,6 @@ from . import sessions, users
 from .authentication import CHALLENGE, INVALID_TOKEN_CHALLENGE, JWTAuthentication, to_api_exception
 from .conf import get_config
 from .db import user_rows
-from .encoding import decode_id
 from .errors import (
     CacheUnavailableError,
     CredentialsError,
@@ -47,6 +46,8 @@ from .errors import (
     TokenError,
     UnavailableError,
 )
+from .jose.encoding import decode_id
+from .jose.strict_json import check_nesting
 from .models import Reason, Session, SessionQuerySet, write_alias
 from .pairs import TokenPair
 from .permissions import MayManageSessions
@@ -60,7 +61,6 @@ from .serializers import (
     TokenRefreshSerializer,
     TokenRevokeSerializer,
 )
-from .strict_json import check_nesting
 from .throttling import (
     FailedRefreshThrottle,
     GoodLoginThrottle,

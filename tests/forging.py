@@ -15,8 +15,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import strategies as st
 
-from django_jwtauth.encoding import b64url_encode
-from django_jwtauth.keys import Key
+from django_jwtauth.jose.encoding import b64url_encode
+from django_jwtauth.jose.keys import Key
 from tests import keys
 
 NOW = int(time.time())

@@ -11,9 +11,9 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from django_jwtauth.encoding import b64url_encode, encode_id, new_id
-from django_jwtauth.key_material import ALGORITHMS, MINIMUM_SECRET_BYTES
-from django_jwtauth.keys import Key, KeyRing, generate_private_key
+from django_jwtauth.jose.encoding import b64url_encode, encode_id, new_id
+from django_jwtauth.jose.key_parsing import ALGORITHMS, MINIMUM_SECRET_BYTES
+from django_jwtauth.jose.keys import Key, KeyRing, generate_private_key
 from django_jwtauth.tokens import TokenCodec
 
 ASYMMETRIC = tuple(name for name in ALGORITHMS if name not in MINIMUM_SECRET_BYTES)

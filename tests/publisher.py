@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from django_jwtauth.keys import Key
+from django_jwtauth.jose.keys import Key
 from tests import keys
 
 ISS = "https://other.example.com"

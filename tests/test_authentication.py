@@ -18,8 +18,8 @@ from rest_framework.views import APIView
 from django_jwtauth import authentication, sessions
 from django_jwtauth.authentication import to_api_exception
 from django_jwtauth.denylist import denylist
-from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import CredentialsError, ExpiredTokenError, InvalidTokenError, RevokedTokenError
+from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import DenylistEntry
 from django_jwtauth.tokens import get_codec
 from tests.answers import BARE, INVALID

@@ -27,7 +27,7 @@ from django_jwtauth.admin import UserSessionsMixin
 from django_jwtauth.authentication import JWTAuthentication, JWTStatelessAuthentication
 from django_jwtauth.checks import CAMELIZE, KEEP_NAMES
 from django_jwtauth.conf import RULES
-from django_jwtauth.issuers import MEMBERS
+from django_jwtauth.issuers.trusted import MEMBERS
 from django_jwtauth.views import TokenObtainView
 
 from . import keys

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from django_jwtauth import issuers
 from django_jwtauth.conf import RULES, Config, find_problems, get_config
+from django_jwtauth.issuers import trusted
 
 DEFAULTS = {
     "signing_keys": None,
@@ -146,7 +146,7 @@ def test_what_importing_a_hook_raises_is_told(tmp_path, monkeypatch, source, rai
     config = Config(trusted_issuers={"x": {"KEYS": [1], "AUDIENCE": "a", "USER": "hooks_of_a_project.hook"}})
     for problem, place in (
         (*find_problems({"CLAIMS": "hooks_of_a_project.hook"}), "['CLAIMS']"),
-        (*issuers.find_problems(config), "['TRUSTED_ISSUERS']['x']['USER']"),
+        (*trusted.find_problems(config), "['TRUSTED_ISSUERS']['x']['USER']"),
     ):
         assert problem.message.startswith(f"JWTAUTH{place} cannot be imported. {raised}")
 

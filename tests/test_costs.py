@@ -9,8 +9,8 @@ from django.db import connection
 from django_jwtauth import sessions
 from django_jwtauth.db.batches import BATCH
 from django_jwtauth.denylist import deny
-from django_jwtauth.encoding import new_id
-from django_jwtauth.keys import generate_private_key
+from django_jwtauth.jose.encoding import new_id
+from django_jwtauth.jose.keys import generate_private_key
 from django_jwtauth.models import DenylistEntry, Reason
 from tests.statements import statements
 

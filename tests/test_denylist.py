@@ -19,8 +19,8 @@ from django_jwtauth import listing, sessions
 from django_jwtauth.claims import Claims
 from django_jwtauth.db.batches import BATCH
 from django_jwtauth.denylist import allow, deny, denylist
-from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import DenylistUnavailableError, RevokedTokenError
+from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import DenylistEntry, Reason
 from django_jwtauth.process import reloading
 from django_jwtauth.process.clock import Moment

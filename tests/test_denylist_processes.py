@@ -22,8 +22,8 @@ from django.test import override_settings
 
 from django_jwtauth import denylist as module
 from django_jwtauth import listing, sessions
-from django_jwtauth.encoding import decode_id
 from django_jwtauth.errors import JWTAuthError, RevokedTokenError
+from django_jwtauth.jose.encoding import decode_id
 from django_jwtauth.models import DenylistEntry, Session
 from tests.processes import Meet, Processes, processes
 from tests.servers import mariadb_database, postgres_database

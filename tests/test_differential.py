@@ -17,8 +17,8 @@ from joserfc.jws import JWSRegistry
 
 from django_jwtauth.claims import REGISTERED, Claims, ReadOnlyDict
 from django_jwtauth.errors import TokenError
-from django_jwtauth.issuers import TrustedIssuer
-from django_jwtauth.keys import Key
+from django_jwtauth.issuers.trusted import TrustedIssuer
+from django_jwtauth.jose.keys import Key
 from django_jwtauth.tokens import TokenCodec, check_current
 from tests import keys
 from tests.forging import attacks, families

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from django_jwtauth import download as module
-from django_jwtauth.download import SIZE_LIMIT, DownloadError, download
+from django_jwtauth.issuers import download as module
+from django_jwtauth.issuers.download import SIZE_LIMIT, DownloadError, download
 from tests.publisher import publisher
 
 BODY = b'{"keys": []}'

@@ -3,7 +3,7 @@ import uuid
 
 import pytest
 
-from django_jwtauth.encoding import b64url_decode, b64url_encode, decode_id, encode_id, is_id, new_id
+from django_jwtauth.jose.encoding import b64url_decode, b64url_encode, decode_id, encode_id, is_id, new_id
 
 ALPHABET = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
 ID = "ABEiM0RVRneImaq7zN3u_w"

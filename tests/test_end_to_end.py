@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from django_jwtauth.encoding import decode_id
+from django_jwtauth.jose.encoding import decode_id
 from tests.answers import assert_no_token_in
 from tests.browser import Browser
 from tests.servers import (

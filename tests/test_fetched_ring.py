@@ -12,20 +12,12 @@ import warnings
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from django_jwtauth import fetched_ring as module
-from django_jwtauth.download import DownloadError
-from django_jwtauth.encoding import b64url_encode
 from django_jwtauth.errors import IssuerUnavailableError
-from django_jwtauth.fetched_ring import (
-    ASYMMETRIC,
-    COOL_DOWN,
-    LONGEST_AGE,
-    REFETCH_AGE,
-    RETRY,
-    FetchedRing,
-    fetched_ring,
-    read_jwk_set,
-)
+from django_jwtauth.issuers import jwks as module
+from django_jwtauth.issuers.download import DownloadError
+from django_jwtauth.issuers.jwks import COOL_DOWN, LONGEST_AGE, REFETCH_AGE, RETRY, FetchedRing, fetched_ring
+from django_jwtauth.jose.encoding import b64url_encode
+from django_jwtauth.jose.jwk_set import ASYMMETRIC, read_jwk_set
 from django_jwtauth.process.reloading import MAX_LOAD_SECONDS, REFRESH_AT
 from tests import keys
 from tests.clocks import Clocks

@@ -14,12 +14,13 @@ from django.core.exceptions import ValidationError
 from django.db import DataError, InterfaceError, OperationalError
 from django.db.models import TextChoices
 
-from django_jwtauth import fetched_ring, sessions, users
+from django_jwtauth import sessions, users
 from django_jwtauth.claims import Claims
 from django_jwtauth.conf import Config
 from django_jwtauth.denylist import denylist
 from django_jwtauth.errors import InvalidTokenError, IssuerUnavailableError, TokenError
-from django_jwtauth.keys import Key, KeyRing
+from django_jwtauth.issuers import jwks
+from django_jwtauth.jose.keys import Key, KeyRing
 from django_jwtauth.models import DenylistEntry, Session
 from django_jwtauth.tokens import TokenCodec, get_codec
 from tests import keys
@@ -374,9 +375,9 @@ def with_ring(issuer, ring):
 
 def expire(monkeypatch):
     """Let every set that was fetched be too old at once."""
-    monkeypatch.setattr(fetched_ring, "REFETCH_AGE", 0)
-    monkeypatch.setattr(fetched_ring, "COOL_DOWN", 0)
-    for ring in fetched_ring._rings.values():
+    monkeypatch.setattr(jwks, "REFETCH_AGE", 0)
+    monkeypatch.setattr(jwks, "COOL_DOWN", 0)
+    for ring in jwks._rings.values():
         reloader = ring._reloader
         reloader.cooldown = 0
         reloader.held = dataclasses.replace(reloader.held, due_monotonic=0.0)

@@ -27,8 +27,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from django_jwtauth.encoding import b64url_decode
-from django_jwtauth.keys import Key
+from django_jwtauth.jose.encoding import b64url_decode
+from django_jwtauth.jose.keys import Key
 from django_jwtauth.tokens import MAXIMUM_LENGTH
 from tests.keys import AUDIENCE, ISSUER, compact, current_claims, entry, header, key, public_pem, segment, without
 from tests.quickstart import free_port

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
 
-from django_jwtauth.key_material import ALGORITHMS, MINIMUM_SECRET_BYTES
-from django_jwtauth.keys import Key
+from django_jwtauth.jose.key_parsing import ALGORITHMS, MINIMUM_SECRET_BYTES
+from django_jwtauth.jose.keys import Key
 
 
 def generate(*arguments):

@@ -13,7 +13,7 @@ import pytest
 from joserfc import jwk, jwt
 from joserfc.errors import BadSignatureError, ExpiredTokenError
 
-from django_jwtauth.keys import Key, thumbprint
+from django_jwtauth.jose.keys import Key, thumbprint
 from tests.keys import ASYMMETRIC, AUDIENCE, ISSUER, compact, current_claims, entry, header, private_pem
 from tests.servers import HOST, Answer, Connection, Server, manage, missing, serve, sqlite_database
 

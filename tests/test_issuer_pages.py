@@ -17,10 +17,12 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.checks import run_checks
 
-from django_jwtauth import download, fetched_ring, issuers, sessions
+from django_jwtauth import sessions
 from django_jwtauth.claims import Claims
 from django_jwtauth.conf import find_problems, get_config
-from django_jwtauth.keys import Key
+from django_jwtauth.issuers import download, trusted
+from django_jwtauth.issuers import jwks as fetched_ring
+from django_jwtauth.jose.keys import Key
 from django_jwtauth.process import reloading
 from tests import keys
 from tests.publisher import named
@@ -291,8 +293,8 @@ class TestPage:
         (body,) = re.findall(r"^\| member \|.*\n\| -.*\n((?:\|.*\n)+)", self.TEXT, re.MULTILINE)
         rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in body.splitlines()]
         written = {name.strip("`"): default for name, default, _ in rows}
-        assert list(written) == list(issuers.MEMBERS)
-        defaults = issuers.TrustedIssuer(iss="x", audience="x")
+        assert list(written) == list(trusted.MEMBERS)
+        defaults = trusted.TrustedIssuer(iss="x", audience="x")
         for name in ("TYP", "REQUIRED_CLAIMS", "SUBJECT_CLAIM", "USER"):
             assert eval(written[name].strip("`"), {}) == getattr(defaults, name.lower())  # noqa: S307
 
@@ -303,7 +305,7 @@ class TestPage:
         if "user" not in names:
             settings.JWTAUTH = copy.deepcopy(names["JWTAUTH"])
             assert find_problems(settings.JWTAUTH) == []
-            assert issuers.find_problems(get_config()) == []
+            assert trusted.find_problems(get_config()) == []
         else:
             assert names["user"](Claims(iss="x", sub="1", aud=(), exp=1, iat=None, jti=None, sid=None)) is None
 

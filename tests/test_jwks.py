@@ -10,8 +10,8 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from django_jwtauth import views
-from django_jwtauth.key_material import ALGORITHMS
-from django_jwtauth.keys import Key
+from django_jwtauth.jose.key_parsing import ALGORITHMS
+from django_jwtauth.jose.keys import Key
 
 from . import keys
 

@@ -9,7 +9,7 @@ import pytest
 
 from django_jwtauth import sessions
 from django_jwtauth.errors import InvalidTokenError
-from django_jwtauth.keys import configured_ring
+from django_jwtauth.issuers.own import configured_ring
 
 from . import keys
 

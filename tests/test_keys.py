@@ -13,9 +13,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import salted_hmac
 from django.views.debug import ExceptionReporter
 
-from django_jwtauth.encoding import b64url_decode, b64url_encode
-from django_jwtauth.key_material import ALGORITHMS, UnusableKeyError
-from django_jwtauth.keys import Key, KeyRing, configured_ring, generate_private_key, load_keys, secret_keys, thumbprint
+from django_jwtauth.issuers.own import configured_ring, load_keys, secret_keys
+from django_jwtauth.jose.encoding import b64url_decode, b64url_encode
+from django_jwtauth.jose.key_parsing import ALGORITHMS, UnusableKeyError
+from django_jwtauth.jose.keys import Key, KeyRing, generate_private_key, thumbprint
 from django_jwtauth.tokens import get_codec
 
 from . import keys

@@ -112,7 +112,7 @@ def test_no_function_imports(module):
     [
         ("from . import client, users", ["client", "users"]),
         ("from .keys import Key", ["keys"]),
-        ("from django_jwtauth.keys import Key", ["keys"]),
+        ("from django_jwtauth.jose.keys import Key", ["keys"]),
         ("import django_jwtauth.keys", ["keys"]),
         ("def function():\n    from . import views", ["views"]),
         ("from . import __version__", []),

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from django_jwtauth import listing
 from django_jwtauth.denylist import allow
-from django_jwtauth.encoding import encode_id, encode_ids, new_id
+from django_jwtauth.jose.encoding import encode_id, encode_ids, new_id
 from django_jwtauth.models import DenylistEntry, Reason
 from tests.statements import statements
 

@@ -33,8 +33,8 @@ import config.urls  # noqa: F401 - its views keep the class of the schema that i
 from django_jwtauth import checks, sessions, throttling, views
 from django_jwtauth.authentication import JWTActiveUserAuthentication
 from django_jwtauth.denylist import Denylist
-from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import CacheUnavailableError, DenylistUnavailableError, IssuerUnavailableError
+from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import Session
 from django_jwtauth.openapi import BearerScheme, document_refusals, keep_field_names
 from django_jwtauth.pairs import TokenPair

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from django_jwtauth import sessions
 from django_jwtauth.db.compiled import KEPT, Place, fetch, update
-from django_jwtauth.encoding import new_id
+from django_jwtauth.jose.encoding import new_id
 from django_jwtauth.models import Session
 from tests.statements import statements
 

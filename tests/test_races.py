@@ -28,8 +28,8 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_jwtauth import pruning, sessions
-from django_jwtauth.encoding import decode_id
 from django_jwtauth.errors import CredentialsError, JWTAuthError
+from django_jwtauth.jose.encoding import decode_id
 from django_jwtauth.models import DenylistEntry, Session
 from django_jwtauth.tokens import get_codec
 from tests.processes import Meet, Processes, processes

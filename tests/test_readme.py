@@ -27,7 +27,7 @@ from django.urls import resolve
 from django_jwtauth import errors, sessions, signals, throttling, urls
 from django_jwtauth.authentication import to_api_exception
 from django_jwtauth.conf import Config
-from django_jwtauth.keys import generate_private_key
+from django_jwtauth.jose.keys import generate_private_key
 from django_jwtauth.models import Session
 from notes.views import PingView
 from tests.answers import AUTHORIZATIONS

@@ -5,8 +5,8 @@ import uuid
 
 import pytest
 
-from django_jwtauth.encoding import b64url_decode, b64url_encode
 from django_jwtauth.errors import InvalidTokenError
+from django_jwtauth.jose.encoding import b64url_decode, b64url_encode
 from django_jwtauth.refresh_tokens import derive, is_genuine, read
 
 ALPHABET = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_jwtauth.denylist import Denylist
-from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import JWTAuthError
-from django_jwtauth.keys import KeyRing
+from django_jwtauth.jose.encoding import encode_id, new_id
+from django_jwtauth.jose.keys import KeyRing
 from django_jwtauth.tokens import TokenCodec, check_current
 from tests import keys
 from tests.fuzzing import examples

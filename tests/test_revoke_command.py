@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from django_jwtauth import sessions
 from django_jwtauth.denylist import denylist
-from django_jwtauth.encoding import decode_id, encode_id, new_id
 from django_jwtauth.errors import RevokedTokenError
+from django_jwtauth.jose.encoding import decode_id, encode_id, new_id
 from django_jwtauth.management.commands import jwtauth_revoke
 from django_jwtauth.models import DenylistEntry, Session
 from tests.statements import failing

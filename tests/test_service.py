@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from django_jwtauth.keys import generate_private_key
+from django_jwtauth.jose.keys import generate_private_key
 from tests import keys
 from tests.answers import assert_no_token_in
 from tests.publisher import named

@@ -28,7 +28,6 @@ from django_jwtauth import pruning, refresh_tokens, sessions, signals, users
 from django_jwtauth.db import retry as races
 from django_jwtauth.db import user_rows
 from django_jwtauth.denylist import denylist
-from django_jwtauth.encoding import new_id
 from django_jwtauth.errors import (
     CredentialsError,
     ExpiredTokenError,
@@ -37,6 +36,7 @@ from django_jwtauth.errors import (
     RevokedTokenError,
     UnavailableError,
 )
+from django_jwtauth.jose.encoding import new_id
 from django_jwtauth.models import MAX_GENERATION, DenylistEntry, Reason, Session
 from django_jwtauth.test import JWTClient
 from tests.ageing import age

@@ -31,7 +31,7 @@ from django.test import RequestFactory
 from django.test.utils import isolate_apps
 
 from django_jwtauth import sessions, signals
-from django_jwtauth.keys import generate_private_key
+from django_jwtauth.jose.keys import generate_private_key
 from tests.readme import PAGES, README, Block, blocks, project
 
 BLOCKS = {page: blocks(page) for page in PAGES}

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from django_jwtauth.strict_json import DEEPEST, MAXIMUM_CONTAINERS, check_nesting, read_object
+from django_jwtauth.jose.strict_json import DEEPEST, MAXIMUM_CONTAINERS, check_nesting, read_object
 from tests import keys
 
 IN_A_SMALL_THREAD = """
@@ -19,7 +19,7 @@ import sys, threading
 from django.conf import settings
 settings.configure()
 from django_jwtauth.errors import InvalidTokenError
-from django_jwtauth.strict_json import read_object
+from django_jwtauth.jose.strict_json import read_object
 from django_jwtauth.tokens import TokenCodec
 
 def read():

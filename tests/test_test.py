@@ -22,8 +22,8 @@ from rest_framework.test import APIClient
 
 from django_jwtauth import sessions
 from django_jwtauth.denylist import allow, denylist
-from django_jwtauth.encoding import decode_id
 from django_jwtauth.errors import CredentialsError
+from django_jwtauth.jose.encoding import decode_id
 from django_jwtauth.models import DenylistEntry, Reason
 from django_jwtauth.test import JWTClient, steady
 from tests.readme import block

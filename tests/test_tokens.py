@@ -13,10 +13,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_jwtauth import sessions, tokens
 from django_jwtauth.claims import Claims
-from django_jwtauth.encoding import b64url_decode, b64url_encode, encode_id, new_id
 from django_jwtauth.errors import ExpiredTokenError, InvalidTokenError, TokenError
-from django_jwtauth.key_material import ALGORITHMS
-from django_jwtauth.keys import Key, KeyRing
+from django_jwtauth.jose.encoding import b64url_decode, b64url_encode, encode_id, new_id
+from django_jwtauth.jose.key_parsing import ALGORITHMS
+from django_jwtauth.jose.keys import Key, KeyRing
 from django_jwtauth.process.memory import MEAN_LENGTH, TokenCache
 from django_jwtauth.tokens import MAXIMUM_LENGTH, TokenCodec, check_current, get_codec
 

@@ -22,8 +22,8 @@ from rest_framework.versioning import AcceptHeaderVersioning, BaseVersioning, Na
 from rest_framework.views import APIView
 
 from django_jwtauth import serializers, sessions, views
-from django_jwtauth.encoding import encode_id, new_id
 from django_jwtauth.errors import RevokedTokenError
+from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import DenylistEntry, Reason, Session
 from tests.answers import BARE as CHALLENGE
 from tests.answers import INVALID

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from config.wsgi import application as example
-from django_jwtauth import fetched_ring
+from django_jwtauth.issuers import jwks
 
 for name in ("REFETCH_AGE", "COOL_DOWN"):
     if seconds := os.environ.get(f"FETCHED_RING_{name}"):
-        setattr(fetched_ring, name, float(seconds))
+        setattr(jwks, name, float(seconds))
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -5,7 +5,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import django_jwtauth.encoding
+import django_jwtauth.jose.encoding
 import django_jwtauth.models
 
 
@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=django_jwtauth.encoding.new_id, editable=False, primary_key=True, serialize=False
+                        default=django_jwtauth.jose.encoding.new_id, editable=False, primary_key=True, serialize=False
                     ),
                 ),
                 ("nonce", models.BinaryField(default=django_jwtauth.models.new_nonce, max_length=16)),

@@ -13,7 +13,7 @@ from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from django_jwtauth import refresh_tokens, sessions
-from django_jwtauth.encoding import encode_id, new_id
+from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import DenylistEntry, Reason, Session
 from django_jwtauth.pairs import TokenPair
 from django_jwtauth.tokens import get_codec

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from django.core.checks import ERROR, run_checks
 
-from django_jwtauth.keys import thumbprint
+from django_jwtauth.jose.keys import thumbprint
 from tests import keys
 from tests.conformance.registry import OWN, states
 from tests.conformance.tokens import KIDS, header, segment, signing_key, token

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from django_jwtauth.encoding import encode_id
+from django_jwtauth.jose.encoding import encode_id
 from tests.servers import EXAMPLE, ROOT, Answer, Connection, Server, connect, environment
 
 SLOW_MACHINE = 1.0

@@ -29,7 +29,7 @@ from django.db import OperationalError, connections, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from django_jwtauth import sessions  # noqa: E402
-from django_jwtauth.encoding import decode_id  # noqa: E402
+from django_jwtauth.jose.encoding import decode_id  # noqa: E402
 from django_jwtauth.models import Session, write_alias  # noqa: E402
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from django_jwtauth.key_material import ALGORITHMS, MINIMUM_SECRET_BYTES
-from django_jwtauth.keys import Key, generate_private_key
+from ...jose.key_parsing import ALGORITHMS, MINIMUM_SECRET_BYTES
+from ...jose.keys import Key, generate_private_key
 
 
 class Command(BaseCommand):

@@ -12,14 +12,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseFailure
 from django.utils import timezone
 
-from django_jwtauth.conf import get_config
-from django_jwtauth.encoding import decode_id
 from django_jwtauth.errors import JWTAuthError, TokenError, UnavailableError
 from django_jwtauth.management.tokens import read_token
-from django_jwtauth.strict_json import check_nesting
 from django_jwtauth.tokens import get_codec
 
 from ... import refresh_tokens, sessions, users
+from ...conf import get_config
+from ...jose.encoding import decode_id
+from ...jose.strict_json import check_nesting
 from ...models import Session, write_alias
 
 STAGES = {

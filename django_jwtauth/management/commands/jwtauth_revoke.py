@@ -11,11 +11,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from django_jwtauth import sessions
-from django_jwtauth.conf import get_config
-from django_jwtauth.encoding import read_id
 from django_jwtauth.management.tokens import read_token
 
+from ...conf import get_config
 from ...db.user_rows import names_nobody
+from ...jose.encoding import read_id
 from ...models import Reason, Session, SessionQuerySet, write_alias
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -14,12 +14,14 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from .claims import REGISTERED
-from .conf import Config, Problem, closest, complaint, get_config, is_audience, is_hook, is_text
+from ..claims import REGISTERED
+from ..conf import Config, Problem, closest, complaint, get_config, is_audience, is_hook
+from ..jose.encoding import is_text
+from ..jose.jwk_set import ASYMMETRIC
+from ..jose.key_parsing import UnusableKeyError
+from ..jose.keys import Key, KeyRing, thumbprint
 from .download import is_safe_url
-from .fetched_ring import ASYMMETRIC, FetchedRing, fetched_ring
-from .key_material import UnusableKeyError
-from .keys import Key, KeyRing, thumbprint
+from .jwks import FetchedRing, fetched_ring
 
 ACCEPTED_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 """The header ``typ`` of access tokens, where nothing else is agreed on (RFC 9068 section 4)."""
@@ -130,9 +132,6 @@ def _load_public(position: int, entry: Any) -> Key:
     if key.signing_key is not None and not key.is_symmetric:
         raise UnusableKeyError(f"KEYS[{position}]: This is a private key. Write the PUBLIC_KEY of it, which is enough.")
     return key
-
-
-# --- The settings
 
 
 class _Member(NamedTuple):

@@ -5,21 +5,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-from django.utils.crypto import salted_hmac
-from django.utils.encoding import force_bytes
 from django.views.decorators.debug import sensitive_variables
 from jwt.algorithms import Algorithm
 
-from .conf import get_config
 from .encoding import b64url_encode
-from .key_material import (
+from .key_parsing import (
     CURVES,
     IMPLEMENTATIONS,
     MINIMUM_SECRET_BYTES,
@@ -29,9 +23,6 @@ from .key_material import (
     read_secret,
 )
 
-ACCESS_SALT = "django_jwtauth.access_token"
-FROM_SECRET_KEY = "SECRET_KEY"  # noqa: S105
-"""Stands in ``SIGNING_KEYS`` for the keys derived from ``SECRET_KEY`` and its fallbacks."""
 THUMBPRINT_MEMBERS = {
     "RSA": ("e", "kty", "n"),
     "EC": ("crv", "kty", "x", "y"),
@@ -119,44 +110,6 @@ class KeyRing:
     def jwk_set(self) -> dict[str, Any]:
         """The public keys as a JWK Set (RFC 7517 section 5)."""
         return {"keys": [key.public_jwk() for key in self.keys if not key.is_symmetric]}
-
-
-@sensitive_variables()
-def configured_ring() -> KeyRing:
-    """Return the key ring of ``SIGNING_KEYS``; by default the keys derived from ``SECRET_KEY`` and its fallbacks.
-
-    Raises ``ImproperlyConfigured``.
-    """
-    entries = get_config().signing_keys or [FROM_SECRET_KEY]
-    try:
-        # Not by a generator: error reports would show what stands in its frame.
-        return KeyRing(chain.from_iterable(map(load_keys, entries)))
-    except UnusableKeyError as error:
-        raise ImproperlyConfigured(f"SIGNING_KEYS: {error}") from error
-
-
-@sensitive_variables()
-def load_keys(entry: Mapping[str, Any] | str) -> list[Key]:
-    """Load what one place of ``SIGNING_KEYS`` stands for: a key, or those derived. Raises ``UnusableKeyError``."""
-    if entry == FROM_SECRET_KEY:
-        return list(map(_derive_key, dict.fromkeys(secret_keys())))
-    return [Key.from_dict(entry)]  # type: ignore[arg-type]
-
-
-@sensitive_variables()
-def secret_keys() -> tuple[bytes, ...]:
-    """Return ``SECRET_KEY`` and then its fallbacks. Raises ``UnusableKeyError`` for one that anybody can guess."""
-    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    if not all(isinstance(secret, str | bytes) and secret for secret in secrets):
-        raise UnusableKeyError(
-            "SECRET_KEY_FALLBACKS holds an empty or ill-typed key, under which anybody could sign. Remove it."
-        )
-    return tuple(force_bytes(secret, errors="surrogatepass") for secret in secrets)
-
-
-def _derive_key(secret: bytes) -> Key:
-    derived = salted_hmac(ACCESS_SALT, "HS256", secret=secret, algorithm="sha256").digest()
-    return Key.from_dict({"ALGORITHM": "HS256", "SECRET": derived})
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:

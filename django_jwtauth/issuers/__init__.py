@@ -1,0 +1,1 @@
+"""Who may issue access tokens, and with which keys."""
