@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from . import sessions, users
 from .claims import Claims
 from .errors import JWTAuthError, UnavailableError
-from .tokens import get_codec
+from .tokens.access import get_codec
 
 REALM = "api"
 CHALLENGE = f'Bearer realm="{REALM}"'

@@ -25,7 +25,7 @@ from .jose.key_parsing import UnusableKeyError
 from .models import write_alias
 from .tenancy import tables_differ_by_schema
 from .throttling import THROTTLES
-from .tokens import get_codec
+from .tokens.access import get_codec
 from .views import AuthView, TokenObtainView
 
 TOKEN_BUDGET = 1024

@@ -22,7 +22,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from . import audit, client_info, pairs, refresh_tokens, users
+from . import audit, client_info, users
 from .claims import Claims
 from .conf import RULES, get_config
 from .db import user_rows
@@ -51,10 +51,12 @@ from .models import (
     skew_margin,
     write_alias,
 )
-from .pairs import TokenPair
 from .pruning import prune_now_and_then
 from .signals import refresh_token_retried, refresh_token_reused, session_refreshed, session_revoked, session_started
-from .tokens import TokenCodec, get_codec
+from .tokens import pair as pairs
+from .tokens import refresh as refresh_tokens
+from .tokens.access import TokenCodec, get_codec
+from .tokens.pair import TokenPair
 
 LIFETIME = RULES["SESSION_LIFETIME"]
 MAX_CLOCK_SKEW = timedelta(minutes=1)

@@ -14,10 +14,11 @@ from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
-from . import client_info, refresh_tokens, sessions
+from . import client_info, sessions
 from .db.usernames import NAME_LENGTH, account_key
 from .errors import CacheUnavailableError, InvalidTokenError
 from .jose.encoding import encode_id
+from .tokens import refresh as refresh_tokens
 
 ACCOUNT = "_jwtauth_account"
 """Where a request keeps the account that it wants to log into."""

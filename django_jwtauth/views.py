@@ -49,7 +49,6 @@ from .errors import (
 from .jose.encoding import decode_id
 from .jose.strict_json import check_nesting
 from .models import Reason, Session, SessionQuerySet, write_alias
-from .pairs import TokenPair
 from .permissions import MayManageSessions
 from .serializers import (
     EndSessionsSerializer,
@@ -71,7 +70,8 @@ from .throttling import (
     RevokeThrottle,
     guard,
 )
-from .tokens import get_codec
+from .tokens.access import get_codec
+from .tokens.pair import TokenPair
 
 CURRENT = "current"
 """Stands for the session of the access token in the path of a session. No ``sid`` is that short."""

@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from django_jwtauth import refresh_tokens
 from django_jwtauth.errors import TokenError
 from django_jwtauth.issuers.trusted import TrustedIssuer
 from django_jwtauth.jose.encoding import b64url_encode
 from django_jwtauth.jose.keys import Key
 from django_jwtauth.jose.strict_json import read_object
-from django_jwtauth.tokens import MAXIMUM_LENGTH, TokenCodec
+from django_jwtauth.tokens import refresh as refresh_tokens
+from django_jwtauth.tokens.access import MAXIMUM_LENGTH, TokenCodec
 from tests import keys, servers
 
 OPENS = '{"a":'

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from django_jwtauth.jose.encoding import b64url_encode, encode_id, new_id
 from django_jwtauth.jose.key_parsing import ALGORITHMS, MINIMUM_SECRET_BYTES
 from django_jwtauth.jose.keys import Key, KeyRing, generate_private_key
-from django_jwtauth.tokens import TokenCodec
+from django_jwtauth.tokens.access import TokenCodec
 
 ASYMMETRIC = tuple(name for name in ALGORITHMS if name not in MINIMUM_SECRET_BYTES)
 FAST = ("HS256", "ES256", "EdDSA")

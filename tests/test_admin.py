@@ -32,13 +32,14 @@ from django.utils.html import escape, strip_tags
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 from django.views.decorators.debug import sensitive_variables
 
-from django_jwtauth import admin_tables, admin_words, refresh_tokens, sessions, users
+from django_jwtauth import admin_tables, admin_words, sessions, users
 from django_jwtauth.admin import DenylistEntryAdmin, SessionAdmin, UserSessionsMixin, extend_stock_user_admin
 from django_jwtauth.db import user_rows
 from django_jwtauth.errors import RevokedTokenError
 from django_jwtauth.jose.encoding import encode_id, new_id, read_id
 from django_jwtauth.models import DenylistEntry, Reason, Session
-from django_jwtauth.tokens import get_codec
+from django_jwtauth.tokens import refresh as refresh_tokens
+from django_jwtauth.tokens.access import get_codec
 from tests.statements import statements
 
 ROOT = Path(__file__).parent.parent

@@ -21,7 +21,7 @@ from django_jwtauth.denylist import denylist
 from django_jwtauth.errors import CredentialsError, ExpiredTokenError, InvalidTokenError, RevokedTokenError
 from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import DenylistEntry
-from django_jwtauth.tokens import get_codec
+from django_jwtauth.tokens.access import get_codec
 from tests.answers import BARE, INVALID
 from tests.answers import assert_bearer_refused as assert_refused
 from tests.statements import failing, statements

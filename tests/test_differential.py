@@ -19,7 +19,8 @@ from django_jwtauth.claims import REGISTERED, Claims, ReadOnlyDict
 from django_jwtauth.errors import TokenError
 from django_jwtauth.issuers.trusted import TrustedIssuer
 from django_jwtauth.jose.keys import Key
-from django_jwtauth.tokens import TokenCodec, check_current
+from django_jwtauth.tokens.access import TokenCodec
+from django_jwtauth.tokens.claim_rules import check_current
 from tests import keys
 from tests.forging import attacks, families
 from tests.fuzzing import examples

@@ -22,7 +22,7 @@ from django_jwtauth.errors import InvalidTokenError, IssuerUnavailableError, Tok
 from django_jwtauth.issuers import jwks
 from django_jwtauth.jose.keys import Key, KeyRing
 from django_jwtauth.models import DenylistEntry, Session
-from django_jwtauth.tokens import TokenCodec, get_codec
+from django_jwtauth.tokens.access import TokenCodec, get_codec
 from tests import keys
 from tests.publisher import ISS, claims, finish_fetches, named, publisher, token
 from tests.statements import statements

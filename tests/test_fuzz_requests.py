@@ -18,12 +18,13 @@ from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_jwtauth import refresh_tokens, sessions
+from django_jwtauth import sessions
 from django_jwtauth.denylist import denylist
 from django_jwtauth.errors import InvalidTokenError, TokenError
 from django_jwtauth.jose.encoding import b64url_decode, b64url_encode, encode_id, new_id
 from django_jwtauth.models import DenylistEntry, Session
-from django_jwtauth.pairs import TokenPair
+from django_jwtauth.tokens import refresh as refresh_tokens
+from django_jwtauth.tokens.pair import TokenPair
 from tests.forging import ALPHABET, CHARACTERS, NAMES, NUMBERS, OTHERS, WORDS, cut, spelt
 from tests.fuzzing import examples
 

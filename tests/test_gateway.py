@@ -29,7 +29,7 @@ from cryptography.x509.oid import NameOID
 
 from django_jwtauth.jose.encoding import b64url_decode
 from django_jwtauth.jose.keys import Key
-from django_jwtauth.tokens import MAXIMUM_LENGTH
+from django_jwtauth.tokens.access import MAXIMUM_LENGTH
 from tests.keys import AUDIENCE, ISSUER, compact, current_claims, entry, header, key, public_pem, segment, without
 from tests.quickstart import free_port
 from tests.servers import EXAMPLE, HOST, Server, manage, missing, serve, sqlite_database

@@ -13,7 +13,7 @@ import pytest
 from django.urls import resolve
 from rest_framework.test import APIRequestFactory
 
-from django_jwtauth import refresh_tokens
+from django_jwtauth.tokens import refresh as refresh_tokens
 from django_jwtauth.views import LONGEST_BODY
 from tests import keys
 from tests.hostile_input import LARGE, cost, distinct_kids, hostile_tokens, kept_after, large_tokens, refused

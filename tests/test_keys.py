@@ -17,7 +17,7 @@ from django_jwtauth.issuers.own import configured_ring, load_keys, secret_keys
 from django_jwtauth.jose.encoding import b64url_decode, b64url_encode
 from django_jwtauth.jose.key_parsing import ALGORITHMS, UnusableKeyError
 from django_jwtauth.jose.keys import Key, KeyRing, generate_private_key, thumbprint
-from django_jwtauth.tokens import get_codec
+from django_jwtauth.tokens.access import get_codec
 
 from . import keys
 from .keys import ED25519_JWK, RSA_JWK

@@ -37,9 +37,9 @@ from django_jwtauth.errors import CacheUnavailableError, DenylistUnavailableErro
 from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import Session
 from django_jwtauth.openapi import BearerScheme, document_refusals, keep_field_names
-from django_jwtauth.pairs import TokenPair
 from django_jwtauth.serializers import TokenObtainSerializer
-from django_jwtauth.tokens import get_codec
+from django_jwtauth.tokens.access import get_codec
+from django_jwtauth.tokens.pair import TokenPair
 from tests.readme import README, block
 
 PAGE = README.parent / "docs" / "openapi.md"

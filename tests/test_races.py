@@ -31,7 +31,7 @@ from django_jwtauth import pruning, sessions
 from django_jwtauth.errors import CredentialsError, JWTAuthError
 from django_jwtauth.jose.encoding import decode_id
 from django_jwtauth.models import DenylistEntry, Session
-from django_jwtauth.tokens import get_codec
+from django_jwtauth.tokens.access import get_codec
 from tests.processes import Meet, Processes, processes
 from tests.servers import REPEATABLE_READ, mariadb_database, postgres_database, sqlite_database
 

@@ -7,7 +7,7 @@ import pytest
 
 from django_jwtauth.errors import InvalidTokenError
 from django_jwtauth.jose.encoding import b64url_decode, b64url_encode
-from django_jwtauth.refresh_tokens import derive, is_genuine, read
+from django_jwtauth.tokens.refresh import derive, is_genuine, read
 
 ALPHABET = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
 SESSION = uuid.UUID("00112233-4455-4677-8899-aabbccddeeff")

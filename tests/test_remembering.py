@@ -16,7 +16,8 @@ from django_jwtauth.denylist import Denylist
 from django_jwtauth.errors import JWTAuthError
 from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.jose.keys import KeyRing
-from django_jwtauth.tokens import TokenCodec, check_current
+from django_jwtauth.tokens.access import TokenCodec
+from django_jwtauth.tokens.claim_rules import check_current
 from tests import keys
 from tests.fuzzing import examples
 

@@ -32,7 +32,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from django_jwtauth import denylist, pairs, pruning, sessions
+from django_jwtauth import denylist, pruning, sessions
 from django_jwtauth.db import compiled
 from django_jwtauth.db.clock import DatabaseNow
 from django_jwtauth.errors import (
@@ -45,6 +45,7 @@ from django_jwtauth.errors import (
 )
 from django_jwtauth.models import DenylistEntry, Reason, Session
 from django_jwtauth.process import clock, reloading
+from django_jwtauth.tokens import pair as pairs
 from tests import keys
 from tests.fuzzing import EXAMPLES, examples
 

@@ -24,7 +24,7 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.views.debug import ExceptionReporter
 
-from django_jwtauth import pruning, refresh_tokens, sessions, signals, users
+from django_jwtauth import pruning, sessions, signals, users
 from django_jwtauth.db import retry as races
 from django_jwtauth.db import user_rows
 from django_jwtauth.denylist import denylist
@@ -39,6 +39,7 @@ from django_jwtauth.errors import (
 from django_jwtauth.jose.encoding import new_id
 from django_jwtauth.models import MAX_GENERATION, DenylistEntry, Reason, Session
 from django_jwtauth.test import JWTClient
+from django_jwtauth.tokens import refresh as refresh_tokens
 from tests.ageing import age
 from tests.statements import failing, statements
 

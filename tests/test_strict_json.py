@@ -20,7 +20,7 @@ from django.conf import settings
 settings.configure()
 from django_jwtauth.errors import InvalidTokenError
 from django_jwtauth.jose.strict_json import read_object
-from django_jwtauth.tokens import TokenCodec
+from django_jwtauth.tokens.access import TokenCodec
 
 def read():
     for call in (TokenCodec({}).decode, lambda text: read_object(text.encode())):

@@ -15,7 +15,7 @@ from django.test import Client
 from django_jwtauth import sessions, throttling
 from django_jwtauth.errors import InvalidTokenError
 from django_jwtauth.models import Session
-from django_jwtauth.pairs import TokenPair
+from django_jwtauth.tokens.pair import TokenPair
 from tests.keys import private_pem
 
 TESTS = Path(__file__).parent

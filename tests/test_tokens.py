@@ -11,14 +11,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
-from django_jwtauth import sessions, tokens
+from django_jwtauth import sessions
 from django_jwtauth.claims import Claims
 from django_jwtauth.errors import ExpiredTokenError, InvalidTokenError, TokenError
 from django_jwtauth.jose.encoding import b64url_decode, b64url_encode, encode_id, new_id
 from django_jwtauth.jose.key_parsing import ALGORITHMS
 from django_jwtauth.jose.keys import Key, KeyRing
 from django_jwtauth.process.memory import MEAN_LENGTH, TokenCache
-from django_jwtauth.tokens import MAXIMUM_LENGTH, TokenCodec, check_current, get_codec
+from django_jwtauth.tokens import access as tokens
+from django_jwtauth.tokens.access import MAXIMUM_LENGTH, TokenCodec, get_codec
+from django_jwtauth.tokens.claim_rules import check_current
 
 from . import keys
 

@@ -12,11 +12,12 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.utils import timezone
 
-from django_jwtauth import refresh_tokens, sessions
+from django_jwtauth import sessions
 from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import DenylistEntry, Reason, Session
-from django_jwtauth.pairs import TokenPair
-from django_jwtauth.tokens import get_codec
+from django_jwtauth.tokens import refresh as refresh_tokens
+from django_jwtauth.tokens.access import get_codec
+from django_jwtauth.tokens.pair import TokenPair
 from tests.browser_tests.conftest import DESKTOP, PHONE, Visit, follow, overflows, unreadable
 
 if TYPE_CHECKING:

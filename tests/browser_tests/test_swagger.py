@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django_jwtauth.pairs import TokenPair
+from django_jwtauth.tokens.pair import TokenPair
 from tests.browser_tests.conftest import Visit
 
 

@@ -10,8 +10,8 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.utils import timezone
 
-from django_jwtauth import refresh_tokens
 from django_jwtauth.models import DenylistEntry, Session
+from django_jwtauth.tokens import refresh as refresh_tokens
 from tests.ageing import age, stop_clock
 from tests.answers import assert_grant_refused
 from tests.conformance.conftest import REFRESH, claims_of, session_of

@@ -14,13 +14,14 @@ from django.utils import timezone
 
 from django_jwtauth.errors import JWTAuthError, TokenError, UnavailableError
 from django_jwtauth.management.tokens import read_token
-from django_jwtauth.tokens import get_codec
 
-from ... import refresh_tokens, sessions, users
+from ... import sessions, users
 from ...conf import get_config
 from ...jose.encoding import decode_id
 from ...jose.strict_json import check_nesting
 from ...models import Session, write_alias
+from ...tokens import refresh as refresh_tokens
+from ...tokens.access import get_codec
 
 STAGES = {
     "form": "it is not three parts of base64url with a JSON object in the first and in the second, or it is too long "

@@ -10,11 +10,11 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
-from . import refresh_tokens
-from .conf import get_config
-from .jose.encoding import encode_id, new_id
-from .models import Session
-from .tokens import get_codec
+from ..conf import get_config
+from ..jose.encoding import encode_id, new_id
+from ..models import Session
+from . import refresh as refresh_tokens
+from .access import get_codec
 
 WRITTEN_CLAIMS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "cnf"})
 """Claims that a CLAIMS hook may not return."""

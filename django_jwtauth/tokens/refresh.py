@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from django.utils.crypto import salted_hmac
 
-from .conf import get_config
-from .errors import InvalidTokenError
-from .issuers.own import secret_keys
-from .jose.encoding import ID_BYTES, b64url_decode, b64url_encode, to_id
+from ..conf import get_config
+from ..errors import InvalidTokenError
+from ..issuers.own import secret_keys
+from ..jose.encoding import ID_BYTES, b64url_decode, b64url_encode, to_id
 
 PREFIX = "jrt_"
 SALT = "django_jwtauth.refresh_token"

@@ -1,0 +1,1 @@
+"""Text to claims and back: access tokens, refresh tokens, token pairs."""
