@@ -36,7 +36,7 @@ def _steps(tokens: Sequence[str]) -> list[Step]:
     from django_jwtauth import sessions, users
     from django_jwtauth.authentication import JWTAuthentication, to_api_exception
     from django_jwtauth.conf import get_config
-    from django_jwtauth.denylist import denylist
+    from django_jwtauth.denylist.snapshot import denylist
     from django_jwtauth.jose.encoding import b64url_decode
     from django_jwtauth.jose.keys import Key
     from django_jwtauth.jose.strict_json import read_object

@@ -30,7 +30,8 @@ from .db.batches import BATCH, chunks
 from .db.clock import DatabaseNow, utc_offset
 from .db.compiled import Place, fetch, update
 from .db.retry import ROUNDS, in_transaction, lost_a_race
-from .denylist import deny, deny_issued_before, deny_sessions, denylist
+from .denylist import deny, deny_issued_before, deny_sessions
+from .denylist.snapshot import denylist
 from .errors import (
     CredentialsError,
     ExpiredTokenError,

@@ -14,10 +14,11 @@ from unittest.mock import patch
 from django.db import connections
 from rest_framework.test import APIClient
 
-from . import listing, sessions
+from . import sessions
 from .claims import Claims
 from .conf import get_config
-from .denylist import denylist
+from .denylist import loading
+from .denylist.snapshot import denylist
 from .errors import RevokedTokenError
 from .models import write_alias
 from .throttling import OutcomeThrottle
@@ -71,7 +72,7 @@ def _check(claims: Claims) -> None:
     alias = write_alias()
     # Threads share the connection where SQLite is in memory.
     with _lock, patch.multiple(connections[alias], queries_log=deque(), execute_wrappers=[]):
-        found = listing.read(alias)
+        found = loading.read(alias)
     if claims.sid in found.ids or claims.jti in found.ids or (claims.iat or 0) < found.epoch:
         raise RevokedTokenError("denylist")
 

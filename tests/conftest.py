@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 
 from django_jwtauth import sessions
 from django_jwtauth.client_info import warn_of_proxy
-from django_jwtauth.denylist import denylist
+from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.tokens.pair import TokenPair
 
 WHOLE = "not browser"

@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 
 from django_jwtauth import authentication, sessions
 from django_jwtauth.authentication import to_api_exception
-from django_jwtauth.denylist import denylist
+from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.errors import CredentialsError, ExpiredTokenError, InvalidTokenError, RevokedTokenError
 from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import DenylistEntry
@@ -188,7 +188,7 @@ class TestRefusal:
         def fail(*arguments):
             raise OperationalError
 
-        monkeypatch.setattr("django_jwtauth.listing.read", fail)
+        monkeypatch.setattr("django_jwtauth.denylist.loading.read", fail)
         answer = get("/plain/", f"Bearer {pair.access_token}")
         assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
         assert answer["Retry-After"] == "5"

@@ -13,7 +13,8 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from django_jwtauth import pruning, sessions, signals
-from django_jwtauth.denylist import allow, denylist
+from django_jwtauth.denylist import allow
+from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.errors import ReusedTokenError, RevokedTokenError
 from django_jwtauth.models import DenylistEntry, Reason, Session
 

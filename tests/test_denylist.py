@@ -15,10 +15,11 @@ from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 
 from django_jwtauth import denylist as module
-from django_jwtauth import listing, sessions
+from django_jwtauth import sessions
 from django_jwtauth.claims import Claims
 from django_jwtauth.db.batches import BATCH
-from django_jwtauth.denylist import allow, deny, denylist
+from django_jwtauth.denylist import allow, deny, loading, snapshot
+from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.errors import DenylistUnavailableError, RevokedTokenError
 from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import DenylistEntry, Reason
@@ -53,11 +54,11 @@ def loads(monkeypatch):
         Loads.during()
         if Loads.error:
             raise Loads.error
-        return listing.Listing(Loads.answer, Loads.epoch)
+        return loading.Listing(Loads.answer, Loads.epoch)
 
-    monkeypatch.setattr(listing, "read", read)
-    monkeypatch.setattr(module, "_read_here", lambda alias, before: module._read(connections[alias]))
-    monkeypatch.setattr(module, "_is_seen_here_only", lambda connection: not Loads.apart)
+    monkeypatch.setattr(loading, "read", read)
+    monkeypatch.setattr(snapshot, "_read_here", lambda alias, before: snapshot._read(connections[alias]))
+    monkeypatch.setattr(snapshot, "_is_seen_here_only", lambda connection: not Loads.apart)
     return Loads
 
 
@@ -108,9 +109,9 @@ class TestWhatIsDenied:
     def test_a_setting_that_decides_what_is_read_has_everything_forgotten(self, loads, setting):
         denylist.check(claims())
         setting_changed.send(sender=None, setting="LANGUAGE_CODE", value="de", enter=False)
-        assert denylist._reloader.held.value is not module.NOTHING_LOADED
-        module._forget(setting=setting)
-        assert denylist._reloader.held.value is module.NOTHING_LOADED
+        assert denylist._reloader.held.value is not snapshot.NOTHING_LOADED
+        snapshot._forget(setting=setting)
+        assert denylist._reloader.held.value is snapshot.NOTHING_LOADED
 
     def test_what_is_allowed_again_passes_after_the_next_reload(self, db, clocks):
         value = new_id()
@@ -123,7 +124,7 @@ class TestWhatIsDenied:
 
 
 class TestReload:
-    @pytest.mark.parametrize("make", [lambda: denylist, module.Denylist])
+    @pytest.mark.parametrize("make", [lambda: denylist, snapshot.Denylist])
     def test_nothing_is_loaded_until_the_first_request(self, loads, make):
         one = make()
         assert loads.count == 0
@@ -131,7 +132,7 @@ class TestReload:
         assert loads.count == 1
 
     def test_a_process_that_never_asks_keeps_nothing_of_what_it_denies(self, loads):
-        one = module.Denylist()
+        one = snapshot.Denylist()
         one.add(["x" * 22])
         assert not one._reloader.held.value.own
         one.check(claims())
@@ -527,7 +528,7 @@ class TestHangingDatabase:
         loads.error = OperationalError("the server was killed")
         hanging.answer()
         loads.error, loads.answer = None, frozenset({"x" * 22})
-        clocks.pass_(module.COOLDOWN_SECONDS)
+        clocks.pass_(snapshot.COOLDOWN_SECONDS)
         monkeypatch.setattr(reloading, "WAIT_AFTER_HANG", 200)
         with pytest.raises(RevokedTokenError):
             denylist.check(claims(sid="x" * 22))
@@ -572,7 +573,7 @@ class TestHangingDatabase:
         denylist.check(claims())
         denylist.clear()
         hanging.answer()
-        assert denylist._reloader.held.value is module.NOTHING_LOADED
+        assert denylist._reloader.held.value is snapshot.NOTHING_LOADED
 
 
 class TestConnection:
@@ -582,8 +583,8 @@ class TestConnection:
     def apart(self, monkeypatch):
         """What was done in which thread."""
         seen = []
-        read = listing.read
-        monkeypatch.setattr(listing, "read", lambda *a: seen.append(threading.current_thread()) or read(*a))
+        read = loading.read
+        monkeypatch.setattr(loading, "read", lambda *a: seen.append(threading.current_thread()) or read(*a))
         return seen
 
     def test_in_a_test_case_it_reads_what_the_test_has_written(self, db, apart):
@@ -619,15 +620,15 @@ class TestConnection:
     def test_it_is_not_apart_where_others_do_not_see_the_rows(self, vendor, in_memory, blocks, here_only):
         blocks = [SimpleNamespace(**{"_from_testcase": True} if of_a_test_case else {}) for of_a_test_case in blocks]
         seen = SimpleNamespace(vendor=vendor, is_in_memory_db=lambda: in_memory, atomic_blocks=blocks)
-        assert module._is_seen_here_only(seen) is here_only
+        assert snapshot._is_seen_here_only(seen) is here_only
 
     def test_the_connection_of_a_load_is_closed(self, monkeypatch):
         closed = []
-        monkeypatch.setattr(listing, "read", lambda alias: {}["nothing"])
+        monkeypatch.setattr(loading, "read", lambda alias: {}["nothing"])
         monkeypatch.setattr(
             type(connections["default"]), "close", lambda self: closed.append(threading.current_thread())
         )
-        monkeypatch.setattr(module, "_is_seen_here_only", lambda connection: False)
+        monkeypatch.setattr(snapshot, "_is_seen_here_only", lambda connection: False)
         with suppress(DenylistUnavailableError):
             denylist.check(claims())
         assert closed
@@ -636,7 +637,7 @@ class TestConnection:
     def test_it_is_apart_from_the_pool_of_requests(self, monkeypatch):
         pooled = {**connections.settings["default"], "OPTIONS": {"pool": True, "timeout": 20}}
         monkeypatch.setitem(connections.settings, "default", pooled)
-        assert module._unpooled("default").settings_dict == {**pooled, "OPTIONS": {"timeout": 20}}
+        assert snapshot._unpooled("default").settings_dict == {**pooled, "OPTIONS": {"timeout": 20}}
         assert pooled["OPTIONS"]["pool"] is True
 
     def test_where_no_thread_can_be_started_a_load_has_failed(self, loads, monkeypatch):
@@ -652,8 +653,8 @@ class TestConnection:
 
 
 def test_the_waits_are_what_is_promised():
-    assert module.MAX_WAIT_SECONDS * reloading.WAIT_AFTER_HANG == 0.25
-    assert module.MAX_WAIT_SECONDS == 1.0
+    assert snapshot.MAX_WAIT_SECONDS * reloading.WAIT_AFTER_HANG == 0.25
+    assert snapshot.MAX_WAIT_SECONDS == 1.0
 
 
 def test_verify_costs_no_query_with_a_fresh_snapshot(pair):

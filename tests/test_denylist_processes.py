@@ -20,8 +20,8 @@ from django.core.management import call_command
 from django.db import connection, connections, transaction
 from django.test import override_settings
 
-from django_jwtauth import denylist as module
-from django_jwtauth import listing, sessions
+from django_jwtauth import sessions
+from django_jwtauth.denylist import loading, snapshot
 from django_jwtauth.errors import JWTAuthError, RevokedTokenError
 from django_jwtauth.jose.encoding import decode_id
 from django_jwtauth.models import DenylistEntry, Session
@@ -110,7 +110,7 @@ def in_thread(function: Callable[[], Any]) -> Iterator[list[Any]]:
 def held_load() -> Iterator[tuple[threading.Event, threading.Event]]:
     """Let the first load stop when it has read; yield "has read" and "go on"."""
     has_read, go_on = threading.Event(), threading.Event()
-    read = listing.read
+    read = loading.read
 
     def read_and_wait(alias: str) -> Set[str]:
         found = read(alias)
@@ -119,7 +119,7 @@ def held_load() -> Iterator[tuple[threading.Event, threading.Event]]:
             assert go_on.wait(LONG)
         return found
 
-    with mock.patch.object(listing, "read", read_and_wait):
+    with mock.patch.object(loading, "read", read_and_wait):
         try:
             yield has_read, go_on
         finally:
@@ -297,7 +297,7 @@ def check_a_held_table(meet: Meet, interval: float, max_staleness: float) -> lis
         assert took < longest_wait + 0.4
         return outcome, took >= longest_wait
 
-    with mock.patch.object(module.denylist._reloader, "max_wait", longest_wait):
+    with mock.patch.object(snapshot.denylist._reloader, "max_wait", longest_wait):
         loaded_at = time.monotonic()
         outcomes = [timed(0)]
         meet()
@@ -308,7 +308,7 @@ def check_a_held_table(meet: Meet, interval: float, max_staleness: float) -> lis
         outcomes.append(timed(1.1 * interval))
         outcomes.append(timed(1.3 * interval))
         outcomes.append(timed(max_staleness + 0.1))
-        load = module.denylist._reloader._state().load
+        load = snapshot.denylist._reloader._state().load
         assert load is not None
         meet()  # release it
         meet()
@@ -379,10 +379,10 @@ def fork_during_a_load(meet: Meet) -> list[str]:
     revoke(revoked)
     # Else the child would share this connection.
     connections.close_all()
-    module.denylist.clear()
+    snapshot.denylist.clear()
     with held_load() as (has_read, go_on), in_thread(lambda: check(login)):
         assert has_read.wait(LONG)
-        assert module.denylist._reloader.is_loading()
+        assert snapshot.denylist._reloader.is_loading()
         receiver, sender = os.pipe()
         with warnings.catch_warnings():
             # Python warns of just this.
@@ -438,7 +438,7 @@ def use_a_replica_that_lags(meet: Meet, name: str) -> list[str]:
         sessions.revoke(session, "logout")
         assert not DenylistEntry.objects.exists()
         # As another process, that did not revoke it.
-        module.denylist.clear()
+        snapshot.denylist.clear()
         outcomes.append(check((sid, pair.access_token, pair.refresh_token)))
         with pytest.raises(RevokedTokenError):
             sessions.refresh(pair.refresh_token)

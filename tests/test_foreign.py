@@ -17,7 +17,7 @@ from django.db.models import TextChoices
 from django_jwtauth import sessions, users
 from django_jwtauth.claims import Claims
 from django_jwtauth.conf import Config
-from django_jwtauth.denylist import denylist
+from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.errors import InvalidTokenError, IssuerUnavailableError, TokenError
 from django_jwtauth.issuers import jwks
 from django_jwtauth.jose.keys import Key, KeyRing
@@ -641,7 +641,7 @@ class TestSessions:
         def fail(*arguments):
             raise OperationalError
 
-        monkeypatch.setattr("django_jwtauth.listing.read", fail)
+        monkeypatch.setattr("django_jwtauth.denylist.loading.read", fail)
         assert accepted(self.text())
 
     def test_the_denylist_takes_claims_without_ids(self, pair):
@@ -676,5 +676,5 @@ class TestNoDenylist:
             sessions.refresh(pair.refresh_token)
 
     def test_a_database_that_fails_does_not_matter(self, pair, monkeypatch):
-        monkeypatch.setattr("django_jwtauth.listing.read", None)
+        monkeypatch.setattr("django_jwtauth.denylist.loading.read", None)
         assert accepted(pair.access_token)

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_jwtauth import sessions
-from django_jwtauth.denylist import denylist
+from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.errors import InvalidTokenError, TokenError
 from django_jwtauth.jose.encoding import b64url_decode, b64url_encode, encode_id, new_id
 from django_jwtauth.models import DenylistEntry, Session

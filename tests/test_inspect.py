@@ -17,6 +17,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from django_jwtauth import denylist, sessions
+from django_jwtauth.denylist import snapshot
 from django_jwtauth.errors import DenylistUnavailableError
 from django_jwtauth.management.commands import jwtauth_inspect
 from django_jwtauth.management.commands.jwtauth_inspect import STAGES
@@ -193,7 +194,7 @@ class TestState:
             inspect(pair.refresh_token)
 
     def test_without_a_denylist_nothing_can_be_told(self, inspect, pair, monkeypatch):
-        monkeypatch.setattr(denylist.denylist, "_renewed", fail_to_tell)
+        monkeypatch.setattr(snapshot.denylist, "_renewed", fail_to_tell)
         code, out = inspect(pair.access_token)
         assert code == 1
         assert out.startswith("Access token: REFUSED for now: denylist_unavailable.\n")

@@ -32,7 +32,7 @@ from rest_framework.throttling import AnonRateThrottle
 import config.urls  # noqa: F401 - its views keep the class of the schema that is set when they are imported
 from django_jwtauth import checks, sessions, throttling, views
 from django_jwtauth.authentication import JWTActiveUserAuthentication
-from django_jwtauth.denylist import Denylist
+from django_jwtauth.denylist.snapshot import Denylist
 from django_jwtauth.errors import CacheUnavailableError, DenylistUnavailableError, IssuerUnavailableError
 from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import Session

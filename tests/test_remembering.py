@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_jwtauth.denylist import Denylist
+from django_jwtauth.denylist.snapshot import Denylist
 from django_jwtauth.errors import JWTAuthError
 from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.jose.keys import KeyRing

@@ -14,7 +14,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_jwtauth import sessions
-from django_jwtauth.denylist import denylist
+from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.errors import RevokedTokenError
 from django_jwtauth.jose.encoding import decode_id, encode_id, new_id
 from django_jwtauth.management.commands import jwtauth_revoke

@@ -35,6 +35,7 @@ from hypothesis.stateful import (
 from django_jwtauth import denylist, pruning, sessions
 from django_jwtauth.db import compiled
 from django_jwtauth.db.clock import DatabaseNow
+from django_jwtauth.denylist import snapshot
 from django_jwtauth.errors import (
     CredentialsError,
     ExpiredTokenError,
@@ -128,8 +129,8 @@ def clocks(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         monkeypatch.setattr(module, "time", stopped)
     monkeypatch.setattr(timezone, "now", clocks.now)
     # However busy the machine is, the database answers.
-    monkeypatch.setattr(denylist, "MAX_WAIT_SECONDS", 60)
-    monkeypatch.setattr(denylist.denylist._reloader, "max_wait", 60)
+    monkeypatch.setattr(snapshot, "MAX_WAIT_SECONDS", 60)
+    monkeypatch.setattr(snapshot.denylist._reloader, "max_wait", 60)
     for vendor, sql in {
         "sqlite": "test_now()",
         "postgresql": "current_setting('test.now')::timestamptz",
@@ -210,7 +211,7 @@ class SessionLife(RuleBasedStateMachine):
         self.access: list[AccessToken] = []
         self.settings: Any = None
         self.configure()
-        self.elsewhere = denylist.Denylist()
+        self.elsewhere = snapshot.Denylist()
 
     def configure(self) -> None:
         """Put the settings into force."""

@@ -27,7 +27,7 @@ from django.views.debug import ExceptionReporter
 from django_jwtauth import pruning, sessions, signals, users
 from django_jwtauth.db import retry as races
 from django_jwtauth.db import user_rows
-from django_jwtauth.denylist import denylist
+from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.errors import (
     CredentialsError,
     ExpiredTokenError,

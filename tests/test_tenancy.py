@@ -9,8 +9,9 @@ import pytest
 from django.db import connections
 
 from django_jwtauth import denylist as module
-from django_jwtauth import listing, sessions
-from django_jwtauth.denylist import denylist
+from django_jwtauth import sessions
+from django_jwtauth.denylist import loading, snapshot
+from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.errors import DenylistUnavailableError
 from tests.clocks import Clocks
 
@@ -41,9 +42,9 @@ def router(settings, monkeypatch):
 def reads(monkeypatch):
     """Return the databases that the denylist was read from."""
     read = []
-    monkeypatch.setattr(listing, "read", lambda alias: read.append(alias) or frozenset())
-    monkeypatch.setattr(module, "_read_here", lambda alias, before: module._read(connections[alias]))
-    monkeypatch.setattr(module, "_is_seen_here_only", lambda connection: True)
+    monkeypatch.setattr(loading, "read", lambda alias: read.append(alias) or frozenset())
+    monkeypatch.setattr(snapshot, "_read_here", lambda alias, before: snapshot._read(connections[alias]))
+    monkeypatch.setattr(snapshot, "_is_seen_here_only", lambda connection: True)
     return read
 
 
@@ -104,7 +105,7 @@ class TestDatabases:
             return frozenset()
 
         router.alias = "other"
-        monkeypatch.setattr(listing, "read", read)
+        monkeypatch.setattr(loading, "read", read)
         assert is_refused(verify)
 
     def test_without_routers_nothing_is_compared(self, reads, verify, monkeypatch):

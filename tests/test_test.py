@@ -21,7 +21,8 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from django_jwtauth import sessions
-from django_jwtauth.denylist import allow, denylist
+from django_jwtauth.denylist import allow
+from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.errors import CredentialsError
 from django_jwtauth.jose.encoding import decode_id
 from django_jwtauth.models import DenylistEntry, Reason

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
-from django_jwtauth.denylist import denylist
+from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.models import DenylistEntry, Reason, Session
 from tests.ageing import turn_clocks
 from tests.answers import assert_grant_refused
@@ -247,7 +247,7 @@ def test_staleness(tokens, accepts, call, elapse, monkeypatch):
 
     accepts(tokens["access_token"])
     with monkeypatch.context() as failing:
-        failing.setattr("django_jwtauth.listing.read", fail)
+        failing.setattr("django_jwtauth.denylist.loading.read", fail)
         turn_clocks(failing, 59)
         accepts(tokens["access_token"])
         turn_clocks(failing, 2)

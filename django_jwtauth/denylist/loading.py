@@ -11,8 +11,8 @@ from django.db import connections, models
 from django.db.models import Case, When
 from django.db.models.functions import Cast, Substr
 
-from .jose.encoding import ID_BYTES, PADDED_ID_BYTES, encode_id, encode_ids
-from .models import DenylistEntry, DenylistQuerySet
+from ..jose.encoding import ID_BYTES, PADDED_ID_BYTES, encode_id, encode_ids
+from ..models import DenylistEntry, DenylistQuerySet
 
 IS_EPOCH = models.Q(claim=DenylistEntry.Claim.IAT)
 MAX_BYTES_AT_ONCE = 5000 * PADDED_ID_BYTES

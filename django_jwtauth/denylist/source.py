@@ -7,7 +7,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connections, router
 
-from .models import Session, write_alias
+from ..models import Session, write_alias
 
 SCHEMA_PACKAGES = frozenset({"django_tenants", "tenant_schemas", "django_pgschemas"})
 """Packages whose database engine chooses a PostgreSQL schema for each request."""

@@ -1,39 +1,28 @@
-"""The denylist of a process: a snapshot of the rows in the database, which costs a request no query.
-
-It is loaded in a thread and on a connection of its own. A request waits at most ``MAX_WAIT_SECONDS`` for that, so a
-database that hangs does not hold up requests that need no database; and the load does not see the old view of a
-request's long transaction.
-"""
-
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from django.core.signals import setting_changed
 from django.db import connections, transaction
 
-from . import listing
-from .claims import Claims
-from .conf import get_config
-from .db.batches import BATCH, chunks
-from .errors import DenylistUnavailableError, RevokedTokenError
-from .jose.encoding import encode_id
-from .models import DenylistEntry, DenylistQuerySet, SessionQuerySet, write_alias
-from .process.clock import Moment
-from .process.reloading import Held, Plan, Reloader, TooOldError
-from .tenancy import Source, is_current, source_of
+from ..claims import Claims
+from ..conf import get_config
+from ..errors import DenylistUnavailableError, RevokedTokenError
+from ..models import write_alias
+from ..process.clock import Moment
+from ..process.reloading import Held, Plan, Reloader, TooOldError
+from . import loading
+from .source import Source, is_current, source_of
+
+logger = logging.getLogger("django_jwtauth")
 
 MAX_WAIT_SECONDS = 1.0
 """A request waits this long for a load."""
 COOLDOWN_SECONDS = 1.0
 """From a load that failed until the next one."""
-
-logger = logging.getLogger("django_jwtauth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,64 +177,11 @@ def _unpooled(alias: str) -> Any:
 
 
 def _read(connection: Any) -> Snapshot:
-    found = listing.read(connection.alias)
+    found = loading.read(connection.alias)
     return Snapshot(found.ids, found.epoch, {}, source_of(connection))
 
 
 denylist = Denylist()
-
-
-def deny(entries: Sequence[DenylistEntry]) -> None:
-    """Store entries, except those that exist already, and enforce them in this process."""
-    alias = write_alias()
-    # In one order: two of these at once then wait for each other, but never both.
-    entries = sorted(entries, key=lambda entry: entry.value)
-    ids = [encode_id(entry.value) for entry in entries]
-    with transaction.atomic(using=alias):
-        DenylistEntry.objects.using(alias).bulk_create(entries, batch_size=BATCH, ignore_conflicts=True)
-    _enforce(ids)
-
-
-def deny_sessions(sessions: SessionQuerySet, keys: Sequence[UUID], reason: str, user_id: str) -> int:
-    """Do what ``deny`` does for those sessions of a queryset, all of one user, that have these keys.
-
-    Until when is read from their rows as the entries are written. Returns how many entries are new.
-    """
-    alias = write_alias()
-    ids = [encode_id(key) for key in keys]
-    with transaction.atomic(using=alias):
-        entries = DenylistEntry.objects.using(alias)
-        added = sum(entries.add_sessions(sessions.filter(pk__in=some), reason, user_id) for some in chunks(keys))
-    _enforce(ids)
-    return added
-
-
-def deny_issued_before(epoch: int, expires_at: datetime, reason: str) -> None:
-    """Deny all access tokens of ours that were issued before an epoch, in seconds since 1970."""
-    alias = write_alias()
-    entry = DenylistEntry(claim=DenylistEntry.Claim.IAT, value=UUID(int=epoch), expires_at=expires_at, reason=reason)
-    DenylistEntry.objects.using(alias).bulk_create([entry], ignore_conflicts=True)
-    transaction.on_commit(denylist.clear, using=alias)
-
-
-def _enforce(ids: Sequence[str]) -> None:
-    """Deny ids in this process, from the commit on: a transaction that is rolled back denies nothing.
-
-    By a change of the snapshot rather than a load, for the load that is under way may have read before the commit.
-    """
-    alias = write_alias()
-    if _is_in_test_case(connections[alias]):
-        # A test never commits, and nobody else sees what it has written.
-        denylist.add(ids)
-    transaction.on_commit(partial(denylist.add, ids), using=alias)
-
-
-def allow(entries: DenylistQuerySet) -> int:
-    """Delete entries and return how many there were.
-
-    Every process, this one too, follows within ``DENYLIST_INTERVAL``.
-    """
-    return entries.using(write_alias()).delete()[0]
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
