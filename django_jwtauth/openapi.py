@@ -23,6 +23,9 @@ from rest_framework.views import APIView
 
 from . import errors, views
 from .serializers import EndSessionsSerializer, TokenPairSerializer
+from .views import keys as key_views
+from .views import parsers
+from .views import sessions as session_views
 
 REMEMBERED = "_jwtauth_schemas"
 """Where a registry of components keeps those that our operations refer to, as they were made."""
@@ -97,7 +100,7 @@ _REVOCATION_FAILED = OpenApiResponse(
     ),
     description="The database or the cache failed this request, or whether the access token is good cannot be told.",
 )
-_TOO_LARGE = OpenApiResponse(_DETAIL, description=f"The body has more than {views.LONGEST_BODY} bytes.")
+_TOO_LARGE = OpenApiResponse(_DETAIL, description=f"The body has more than {parsers.LONGEST_BODY} bytes.")
 _WRONG_TYPE = OpenApiResponse(_DETAIL, description="The body is neither JSON nor a form, or its charset is not UTF-8.")
 _TOO_MANY = OpenApiResponse(_DETAIL, description="Too many attempts.")
 _OUT_OF_SCOPE = OpenApiResponse(
@@ -119,7 +122,7 @@ _HEADERS = [
     _RETRY_AFTER,
 ]
 _KEY_HEADERS = [
-    _header("Cache-Control", [200, 304], f"Seconds for which the set may be kept: {views.JWKS_MAX_AGE}."),
+    _header("Cache-Control", [200, 304], f"Seconds for which the set may be kept: {key_views.JWKS_MAX_AGE}."),
     _header("ETag", [200, 304], "Changes with the keys."),
 ]
 
@@ -215,7 +218,9 @@ def _session_detail(view: type[Any]) -> Description:
             "description": "By its `id`, which is the claim `sid` of its access tokens. `current` is that of the "
             "access token that is sent.",
             "parameters": [
-                OpenApiParameter("sid", str, OpenApiParameter.PATH, pattern=f"^([A-Za-z0-9_-]{{22}}|{views.CURRENT})$")
+                OpenApiParameter(
+                    "sid", str, OpenApiParameter.PATH, pattern=f"^([A-Za-z0-9_-]{{22}}|{session_views.CURRENT})$"
+                )
             ],
             "responses": {204: _ENDED, 404: _NOT_ONES_OWN, **_SESSION_ERRORS},
         }

@@ -10,7 +10,8 @@ from django.core.management import get_commands
 from django.urls import include, path, resolve
 
 from django_jwtauth.management.commands.jwtauth_inspect import STAGES
-from django_jwtauth.views import JWKS_MAX_AGE, JWKSView
+from django_jwtauth.views import JWKSView
+from django_jwtauth.views.keys import JWKS_MAX_AGE
 from tests import readme
 from tests.servers import EXAMPLE
 

@@ -14,7 +14,7 @@ from django.urls import resolve
 from rest_framework.test import APIRequestFactory
 
 from django_jwtauth.tokens import refresh as refresh_tokens
-from django_jwtauth.views import LONGEST_BODY
+from django_jwtauth.views.parsers import LONGEST_BODY
 from tests import keys
 from tests.hostile_input import LARGE, cost, distinct_kids, hostile_tokens, kept_after, large_tokens, refused
 

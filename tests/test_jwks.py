@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
-from django_jwtauth import views
 from django_jwtauth.jose.key_parsing import ALGORITHMS
 from django_jwtauth.jose.keys import Key
+from django_jwtauth.views import keys as key_views
 
 from . import keys
 
@@ -61,7 +61,7 @@ class TestContent:
 
 class TestCaches:
     def test_may_keep_it_for_five_minutes(self, client):
-        assert client.get(PATH)["Cache-Control"] == f"public, max-age={views.JWKS_MAX_AGE}" == "public, max-age=300"
+        assert client.get(PATH)["Cache-Control"] == f"public, max-age={key_views.JWKS_MAX_AGE}" == "public, max-age=300"
         assert not client.get(PATH).has_header("Vary")
 
     @pytest.mark.parametrize("known", ["{}", "W/{}", '"other", {}', "*"])

@@ -40,6 +40,8 @@ from django_jwtauth.openapi import BearerScheme, document_refusals, keep_field_n
 from django_jwtauth.serializers import TokenObtainSerializer
 from django_jwtauth.tokens.access import get_codec
 from django_jwtauth.tokens.pair import TokenPair
+from django_jwtauth.views import base as base_views
+from django_jwtauth.views import parsers
 from tests.readme import README, block
 
 PAGE = README.parent / "docs" / "openapi.md"
@@ -252,7 +254,7 @@ Coax = Callable[[Api, str], Any]
 WITH_A_BODY: dict[tuple[int, str | None], Coax] = {
     (200, None): Api.ask,
     (400, None): lambda api, operation: api.ask(operation, []),
-    (413, None): lambda api, operation: api.ask(operation, "x" * views.LONGEST_BODY),
+    (413, None): lambda api, operation: api.ask(operation, "x" * parsers.LONGEST_BODY),
     (415, None): lambda api, operation: api.ask(operation, content_type="text/plain"),
     (503, "database_unavailable"): fails,
     (503, "cache_unavailable"): cannot_be_counted,
@@ -522,7 +524,9 @@ def test_to_make_the_schema_changes_no_view():
     # Each description would lie on top of the one before, until Python recurses too deep.
     first, second = (SchemaGenerator().get_schema(public=True) for _ in range(2))
     assert first == second
-    described = [view for view in vars(views).values() if isinstance(view, type) and issubclass(view, views.AuthView)]
+    described = [
+        view for view in vars(base_views).values() if isinstance(view, type) and issubclass(view, views.AuthView)
+    ]
     handlers = [
         getattr(view, method) for view in described for method in ("get", "post", "delete") if hasattr(view, method)
     ]

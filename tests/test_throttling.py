@@ -23,6 +23,7 @@ from rest_framework.throttling import UserRateThrottle
 from django_jwtauth import sessions, throttling, views
 from django_jwtauth.errors import InvalidTokenError
 from django_jwtauth.models import Session
+from django_jwtauth.views import base as base_views
 from tests.answers import assert_no_token_in
 from tests.statements import failing, statements
 
@@ -184,7 +185,7 @@ class TestLogin:
 
     def test_guesses_at_the_same_time_see_each_other(self, user, login, rates, monkeypatch):
         rates(jwtauth_login="2/min")
-        statuses, authenticate = [], views.authenticate
+        statuses, authenticate = [], base_views.authenticate
 
         def authenticate_slowly(request, **credentials):
             if len(statuses) < 3:
@@ -192,7 +193,7 @@ class TestLogin:
                 statuses.append(login().status_code)
             return authenticate(request, **credentials)
 
-        monkeypatch.setattr(views, "authenticate", authenticate_slowly)
+        monkeypatch.setattr(base_views, "authenticate", authenticate_slowly)
         statuses.append(login().status_code)
         assert Counter(status for status in statuses if status) == {401: 2, 429: 1}
 
@@ -284,7 +285,8 @@ class TestLogin:
         assert login(password="correct horse").status_code == HTTPStatus.TOO_MANY_REQUESTS
 
     def test_a_subclass_whose_own_post_answers_401_is_counted(self, user, login, rates, monkeypatch):
-        from django_jwtauth.views import Response, TokenObtainView
+        from django_jwtauth.views import TokenObtainView
+        from django_jwtauth.views.base import Response
 
         monkeypatch.setattr(TokenObtainView, "post", lambda self, request: Response(status=HTTPStatus.UNAUTHORIZED))
         rates(jwtauth_login="1/hour")
@@ -378,7 +380,7 @@ class TestNameField:
         assert post(DeviceSerializer, email="b", password="x", device="1").status_code == HTTPStatus.UNAUTHORIZED
 
     def test_our_serializer_takes_another_name(self, user, post, settings):
-        class OurSerializer(views.TokenObtainSerializer):
+        class OurSerializer(base_views.TokenObtainSerializer):
             username_field = "email"
 
         assert set(post(OurSerializer).data) == {"email", "password"}
@@ -539,7 +541,7 @@ class TestRefresh:
             validated.append(None)
             return attrs
 
-        monkeypatch.setattr(views.TokenRefreshSerializer, "validate", validate)
+        monkeypatch.setattr(base_views.TokenRefreshSerializer, "validate", validate)
         answer = CountingView.as_view()(rf.post("/", {"refresh_token": pair.refresh_token}))
         assert (answer.status_code, len(read), len(validated)) == (HTTPStatus.OK, 1, 1)
 

@@ -25,6 +25,7 @@ from django_jwtauth import serializers, sessions, views
 from django_jwtauth.errors import RevokedTokenError
 from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import DenylistEntry, Reason, Session
+from django_jwtauth.views import base as base_views
 from tests.answers import BARE as CHALLENGE
 from tests.answers import INVALID
 from tests.answers import assert_grant_refused as assert_refused
@@ -515,7 +516,7 @@ class TestDatabaseFailure:
         def fail(*args, **kwargs):
             raise error("password=hunter2")
 
-        monkeypatch.setattr(views, "authenticate", fail)
+        monkeypatch.setattr(base_views, "authenticate", fail)
         monkeypatch.setattr(sessions.Session.objects, "using", fail)
         monkeypatch.setattr(sessions, "fetch", fail)
         answer = post(path, {name: value or pair.refresh_token for name, value in body.items()})
@@ -624,7 +625,7 @@ class TestCustomizing:
 
         def handler(exc, context):
             seen.append(exc)
-            return views.Response({"wrapped": True}, status=exc.status_code)
+            return base_views.Response({"wrapped": True}, status=exc.status_code)
 
         monkeypatch.setattr(views.AuthView, "get_exception_handler", lambda self: handler)
         assert post(REFRESH, {"refresh_token": "x"}).json() == {"wrapped": True}
