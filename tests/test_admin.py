@@ -32,8 +32,9 @@ from django.utils.html import escape, strip_tags
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 from django.views.decorators.debug import sensitive_variables
 
-from django_jwtauth import admin_tables, admin_words, sessions, users
-from django_jwtauth.admin import DenylistEntryAdmin, SessionAdmin, UserSessionsMixin, extend_stock_user_admin
+from django_jwtauth import sessions, users
+from django_jwtauth.admin import DenylistEntryAdmin, SessionAdmin, UserSessionsMixin, extend_stock_user_admin, wording
+from django_jwtauth.admin import base as admin_base
 from django_jwtauth.db import user_rows
 from django_jwtauth.errors import RevokedTokenError
 from django_jwtauth.jose.encoding import encode_id, new_id, read_id
@@ -1069,8 +1070,8 @@ class TestEstimatingPaginator:
         make_sessions(user, 3)
 
         def count(estimate, **filters):
-            monkeypatch.setattr(admin_tables, "connections", {"default": self.Estimating(estimate)})
-            return admin_tables.EstimatingPaginator(Session.objects.order_by("pk").filter(**filters), 100).count
+            monkeypatch.setattr(admin_base, "connections", {"default": self.Estimating(estimate)})
+            return admin_base.EstimatingPaginator(Session.objects.order_by("pk").filter(**filters), 100).count
 
         return count
 
@@ -1085,7 +1086,7 @@ class TestEstimatingPaginator:
         assert count(1_000_000, generation=0) == 3
 
     def test_pages_that_are_slow_to_reach_are_not_offered(self, root, user, monkeypatch):
-        monkeypatch.setattr(admin_tables, "PAGES", 2)
+        monkeypatch.setattr(admin_base, "PAGES", 2)
         rows = make_sessions(user, 300)
         answer = root.get(SESSIONS, {"p": 2})
         assert len(shown(answer)) == 100
@@ -1098,12 +1099,12 @@ class TestEstimatingPaginator:
 
     @pytest.mark.skipif(connection.vendor != "postgresql", reason="asks PostgreSQL")
     def test_postgresql_estimates(self, user, monkeypatch):
-        monkeypatch.setattr(admin_tables, "COUNTED_UP_TO", 100)
+        monkeypatch.setattr(admin_base, "COUNTED_UP_TO", 100)
         make_sessions(user, 500)
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE jwtauth_session")
         with statements() as executed:
-            assert admin_tables.EstimatingPaginator(Session.objects.order_by("pk"), 100).count == 500
+            assert admin_base.EstimatingPaginator(Session.objects.order_by("pk"), 100).count == 500
         assert len(executed) == 1
         assert "reltuples" in executed[0]
 
@@ -1122,7 +1123,7 @@ class TestMoments:
         ],
     )
     def test_they_are_told_as_seen_from_now(self, ahead, told):
-        assert told in admin_words.moment(timezone.now() + ahead).replace("\xa0", " ")
+        assert told in wording.moment(timezone.now() + ahead).replace("\xa0", " ")
 
     @pytest.mark.parametrize(
         ("use_tz", "at", "exact"),
@@ -1134,7 +1135,7 @@ class TestMoments:
     def test_the_exact_time_is_there_too(self, settings, use_tz, at, exact):
         settings.USE_TZ = use_tz
         with timezone.override("Europe/Berlin"):
-            assert f'title="{exact}"' in admin_words.moment(at)
+            assert f'title="{exact}"' in wording.moment(at)
 
 
 class TestPages:
@@ -1150,7 +1151,7 @@ class TestPages:
         assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text)
 
     def test_the_base_of_the_tables_leaves_what_rows_are_to_the_tables(self):
-        table = admin_tables.LookingAdmin(Session, admin.site)
+        table = admin_base.LookingAdmin(Session, admin.site)
         with pytest.raises(NotImplementedError):
             table.matching("x")
         with pytest.raises(NotImplementedError):

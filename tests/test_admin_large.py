@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from django_jwtauth.admin_tables import PAGES
+from django_jwtauth.admin.base import PAGES
 from tests.processes import Meet, processes
 from tests.servers import execute, manage, postgres_database
 

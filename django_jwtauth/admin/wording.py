@@ -11,8 +11,8 @@ from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from .conf import get_config
-from .models import DenylistEntry, Session
+from ..conf import get_config
+from ..models import DenylistEntry, Session
 
 LIVE, EXPIRED, REVOKED = _("live"), _("expired"), _("revoked")
 """The states of a session."""

@@ -21,16 +21,17 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from .admin_words import EXPIRED, LIVE, REVOKED
-from .db.batches import BATCH
-from .db.user_rows import read_pk
-from .models import Reason, Session
+from ..db.batches import BATCH
+from ..db.user_rows import read_pk
+from ..models import Reason, Session
+from .wording import EXPIRED, LIVE, REVOKED
 
 if TYPE_CHECKING:
     AnyModelAdmin = admin.ModelAdmin[Any]
     AnyPaginator = Paginator[Any]
 else:
     AnyModelAdmin, AnyPaginator = admin.ModelAdmin, Paginator
+
 
 COUNTED_UP_TO = 50_000
 """A table that PostgreSQL takes for larger is not counted."""

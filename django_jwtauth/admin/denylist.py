@@ -1,0 +1,210 @@
+"""The page of the denylist, and the form that adds to it."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.models import DELETION
+from django.contrib.admin.widgets import AdminSplitDateTime
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+
+from .. import sessions
+from ..conf import get_config
+from ..denylist import allow, deny
+from ..jose.encoding import read_id
+from ..models import DenylistEntry, Reason, Session, write_alias
+from .base import (
+    LookingAdmin,
+    ReasonFilter,
+    batches,
+    is_confirmed,
+    log,
+)
+from .wording import denial_of, moment, revoked, soon
+
+if TYPE_CHECKING:
+    DenylistEntryForm = forms.ModelForm[DenylistEntry]
+else:
+    DenylistEntryForm = forms.ModelForm
+
+
+LONGEST_DENIAL = timedelta(days=366)
+
+
+class DenyForm(DenylistEntryForm):
+    """Takes what is to be denied. What was pasted is not rendered again, not even beside an error."""
+
+    token = forms.CharField(
+        label=_("Token or id"),
+        widget=forms.PasswordInput(attrs={"autocomplete": "off", "class": "vTextField"}),
+        help_text=_(
+            "Paste a refresh token, an access token or the id of a session (sid), and the session ends: it cannot be "
+            "refreshed, and all its access tokens are denied. The jti of an access token denies this one alone."
+        ),
+    )
+    expires_at = forms.SplitDateTimeField(
+        label=_("Expires"),
+        required=False,
+        widget=AdminSplitDateTime,
+        help_text=_("Only with a jti: when its access token expires (exp)."),
+    )
+    session: Session | None = None
+    """The session that is to end."""
+
+    @sensitive_variables()
+    def clean(self) -> Any:
+        cleaned = super().clean() or {}
+        text = cleaned.pop("token", None)
+        if text is None:
+            return cleaned
+        found_id = read_id(text)
+        if found_id is None:
+            self.session = sessions.find(text)
+        else:
+            self.session = Session.objects.using(write_alias()).filter(pk=found_id).first()
+        if self.session is not None:
+            self._take_session(self.session)
+        elif found_id is not None:
+            self._take_jti(found_id, cleaned.get("expires_at"))
+        else:
+            error = _(
+                "This is no refresh token and no unexpired access token of this site, and no id of 22 characters. "
+                "Check that all of it was pasted. One that has expired is refused without an entry."
+            )
+            self.add_error("token", error)
+        return cleaned
+
+    def _take_session(self, session: Session) -> None:
+        self.instance.claim, self.instance.value = DenylistEntry.Claim.SID, session.pk
+        if session.is_live(timezone.now()):
+            return
+        alias = write_alias()
+        if not Session.objects.using(alias).holding_access().filter(pk=session.pk).exists():
+            self.add_error("token", _("This session has ended, and so has its last access token."))
+        elif DenylistEntry.objects.using(alias).filter(claim=DenylistEntry.Claim.SID, value=session.pk).exists():
+            self.add_error("token", _("This session has ended, and is on the denylist already."))
+
+    def _take_jti(self, jti: uuid.UUID, expires_at: datetime | None) -> None:
+        self.instance.claim, self.instance.value = DenylistEntry.Claim.JTI, jti
+        self.instance.reason = Reason.ADMIN
+        now = timezone.now()
+        if "expires_at" in self.errors:
+            return
+        if expires_at is None:
+            error = _(
+                "This is no session that is known here, so it is taken for the jti of an access token. "
+                "Paste it once more, and say when that token expires."
+            )
+            self.add_error("expires_at", error)
+        elif expires_at <= now:
+            self.add_error("expires_at", _("A token that has expired is refused without an entry."))
+        elif expires_at > now + max(LONGEST_DENIAL, get_config().access_token_lifetime):
+            self.add_error("expires_at", _("This is more than a year ahead. Give the token's own expiry (exp)."))
+
+
+@admin.register(DenylistEntry)
+class DenylistEntryAdmin(LookingAdmin):
+    """Who may add an entry also ends the session that it denies; who may delete one allows again."""
+
+    actions = ("allow_again",)
+    form = DenyForm
+    fields = ("entry_id", "claim", "reason", "user_id", "denied_at", "expires_at")
+    list_display = ("entry_id", "denied", "reason", "until")
+    list_filter = (ReasonFilter, ("denied_at", admin.DateFieldListFilter))
+    ordering = ("-denied_at",)
+    parameters = frozenset({"reason", "denied_at__gte", "denied_at__lt"})
+    search_fields = ("user_id",)
+    search_help_text = _("The id of a session or token, or the primary key of a user.")
+
+    @admin.display(description=_("id"))
+    def entry_id(self, entry: DenylistEntry) -> str:
+        """Return the id as tokens name it."""
+        return str(entry)
+
+    @admin.display(description=_("denies"), ordering="denied_at")
+    def denied(self, entry: DenylistEntry) -> SafeString:
+        """Return what is denied, whose, and since when."""
+        return denial_of(entry)
+
+    @admin.display(description=_("expires"), ordering="expires_at")
+    def until(self, entry: DenylistEntry) -> SafeString:
+        """Return when nothing that it denies is valid any more."""
+        return moment(entry.expires_at)
+
+    def in_words(self, row: DenylistEntry) -> SafeString:
+        return format_html("{}: {}, {}", row, denial_of(row), row.get_reason_display())
+
+    def has_allow_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may lift entries."""
+        return self.has_permission(request, "delete")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return () if obj is None else self.fields
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [(None, {"fields": ("token", "expires_at") if obj is None else self.fields})]
+
+    def matching(self, term: str) -> Q:
+        found_id = read_id(term)
+        return Q(user_id=term) if found_id is None else Q(user_id=term) | Q(value=found_id)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        # Nothing is taken from the address, where a token would stay, and where an expiry need not be a date.
+        return {}
+
+    @method_decorator(sensitive_post_parameters("token"))
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        one_button = {"show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().add_view(request, form_url, {**(extra_context or {}), **one_button})
+
+    def save_model(self, request: HttpRequest, obj: DenylistEntry, form: Any, change: bool) -> None:
+        entries = DenylistEntry.objects.using(write_alias()).filter(claim=obj.claim, value=obj.value)
+        if form.session is None:
+            with transaction.atomic(using=write_alias()):
+                # It may be there already, for less long, and forgotten by the processes that have read it.
+                entries.filter(expires_at__lt=obj.expires_at).delete()
+                deny([obj])
+        else:
+            sessions.revoke(form.session, Reason.ADMIN, request)
+        obj.pk = entries.values_list("pk", flat=True).first()
+
+    def response_add(self, request: HttpRequest, obj: DenylistEntry, post_url_continue: Any = None) -> HttpResponse:
+        if obj.claim == DenylistEntry.Claim.SID:
+            message = revoked(1)
+        else:
+            message = gettext("The access token is refused everywhere within %(soon)s.") % {"soon": soon()}
+        self.message_user(request, message, messages.SUCCESS)
+        return self.response_post_save_add(request, obj)
+
+    @admin.action(permissions=["allow"], description=_("Allow again"))
+    def allow_again(self, request: HttpRequest, queryset: QuerySet[DenylistEntry]) -> HttpResponse | None:
+        """Lift entries, after a confirmation."""
+        if not is_confirmed(request):
+            text = gettext(
+                "This lifts the entries only. Access tokens that they deny are accepted again everywhere within "
+                "%(soon)s, unless expired. A session that has ended stays "
+                "ended: it cannot be refreshed."
+            )
+            return self.ask_about(request, queryset, title=gettext("Allow again"), text=[text % {"soon": soon()}])
+        count = 0
+        for entries in batches(list(queryset)):
+            count += allow(DenylistEntry.objects.filter(pk__in=[entry.pk for entry in entries]))
+            log(request, entries, DELETION, gettext("Allowed again."))
+        message = ngettext(
+            "%(count)d entry was lifted. Sessions that have ended stay ended.",
+            "%(count)d entries were lifted. Sessions that have ended stay ended.",
+            count,
+        )
+        self.message_user(request, message % {"count": count}, messages.SUCCESS)
+        return None

@@ -1,0 +1,115 @@
+"""The sessions of a user, on the page of that user."""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin, messages
+from django.contrib.admin.apps import AdminConfig
+from django.contrib.admin.utils import quote, unquote
+from django.contrib.auth import get_user_model
+from django.core import checks
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.http import urlencode
+from django.utils.translation import gettext, ngettext
+
+from .. import sessions
+from ..models import Reason, Session, write_alias
+from ..users import user_key
+from .base import (
+    AnyModelAdmin,
+    ask,
+    is_confirmed,
+)
+from .wording import revoked, will_end
+
+
+class UserSessionsMixin(AnyModelAdmin):
+    """For the ``ModelAdmin`` of a user model: a link to a user's sessions and a button that revokes them all.
+
+    Who may view sessions sees the link; who may change sessions, and this user, sees the button.
+    """
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        """Report a use for another model than the user's, whose primary keys would be taken for those of users."""
+        problems: list[checks.CheckMessage] = super().check(**kwargs)
+        model: Any = get_user_model()
+        if not issubclass(self.opts.model, model._meta.concrete_model):
+            problems.append(
+                checks.Error(
+                    "UserSessionsMixin is used in the ModelAdmin of a model that is not the user model.",
+                    hint=f"Use it where {model._meta.label} is registered, or a proxy or child of it.",
+                    obj=self.__class__,
+                    id="jwtauth.E032",
+                )
+            )
+        return problems
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.revoke_sessions_view)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_revoke_sessions"
+        return [path("<path:object_id>/revoke-sessions/", view, name=name), *super().get_urls()]
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        response: Any = super().render_change_form(request, context, *args, **kwargs)
+        user = context["original"]
+        if user is not None:
+            response.context_data |= {
+                # Whatever template the page has, it is extended.
+                "jwtauth_page": response.resolve_template(response.template_name),
+                "jwtauth_sessions_url": self._sessions_url(request, user),
+                "jwtauth_revoke_url": self._may_revoke(request, user) and self._url(user, "revoke_sessions"),
+            }
+            response.template_name = "admin/jwtauth/user_change_form.html"
+        return response
+
+    def revoke_sessions_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """End all sessions of a user, after a confirmation."""
+        user: Any = self.get_object(request, unquote(object_id))
+        if not self._may_revoke(request, user):
+            raise PermissionDenied
+        if user is None:
+            raise Http404
+        back = self._url(user, "change")
+        if not is_confirmed(request):
+            count = Session.objects.using(write_alias()).live().filter(user_id=user_key(user)).count()
+            found = ngettext("%(user)s has %(count)d live session.", "%(user)s has %(count)d live sessions.", count)
+            text = [found % {"user": user, "count": count}, will_end()]
+            return ask(self, request, title=gettext("Revoke all sessions"), text=text, back=back)
+        count = sessions.revoke_all(user, Reason.ADMIN, request=request)
+        self.log_change(request, user, gettext("Revoked all API sessions."))
+        self.message_user(request, revoked(count), messages.SUCCESS)
+        return HttpResponseRedirect(back)
+
+    def _url(self, user: Any, page: str) -> str:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
+        return reverse(name, args=[quote(user.pk)], current_app=self.admin_site.name)
+
+    def _may_revoke(self, request: HttpRequest, user: Any) -> bool:
+        return request.user.has_perm("jwtauth.change_session") and self.has_change_permission(request, user)
+
+    def _sessions_url(self, request: HttpRequest, user: Any) -> str | None:
+        session_admin = self.admin_site._registry.get(Session)
+        if session_admin is None or not session_admin.has_view_permission(request):
+            return None
+        changelist = reverse("admin:jwtauth_session_changelist", current_app=self.admin_site.name)
+        return f"{changelist}?{urlencode({'user': user_key(user)})}"
+
+
+def extend_stock_user_admin() -> None:
+    """Give Django's own ``UserAdmin`` the mixin, where the user model is registered with it."""
+    name = "django.contrib.auth.admin"
+    if isinstance(apps.get_app_config("admin"), AdminConfig):
+        # It is discovered in any case; not yet, where its app is listed after this one.
+        import_module(name)
+    stock: Any = getattr(sys.modules.get(name), "UserAdmin", None)
+    model = get_user_model()
+    if stock is not None and type(admin.site._registry.get(model)) is stock:
+        admin.site.unregister(model)
+        admin.site.register(model, type("UserAdmin", (UserSessionsMixin, stock), {}))
+
+
+extend_stock_user_admin()
