@@ -45,7 +45,7 @@ def _delete_some(expired: models.QuerySet[Any], batch_size: int) -> int:
         deleted: int = expired.model._default_manager.using(expired.db).filter(pk__in=batch).delete()[0]
         return deleted
 
-    return in_transaction(write)
+    return in_transaction(write_alias(), write)
 
 
 def prune_now_and_then() -> None:

@@ -146,7 +146,7 @@ def _carry_sessions_over(instance: Any, raw: bool, using: str, update_fields: An
             rows.update(password=instance.password)
 
     if user is not None:
-        in_transaction(write)
+        in_transaction(write_alias(), write)
 
 
 def _locked(user: Any) -> Any:

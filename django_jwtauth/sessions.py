@@ -184,7 +184,7 @@ def revoke(session: Session, reason: str = Reason.LOGOUT, request: HttpRequest |
             _tell([session], now, reason, request)
         return ended
 
-    return in_transaction(write)
+    return in_transaction(write_alias(), write)
 
 
 def revoke_all(
@@ -251,13 +251,13 @@ def revoke_in_batches(
     has_expired = models.ExpressionWrapper(models.Q(expires_at__lte=timezone.now()), models.BooleanField())
     concerned = models.Q(revoked_at=None) | models.Q(access_expires_at__gt=timezone.now() - skew_margin())
     rows = sessions.using(write_alias()).filter(concerned).annotate(has_expired=has_expired)
-    held, live = in_transaction(partial(write, rows, MAX_TOLD))
+    held, live = in_transaction(write_alias(), partial(write, rows, MAX_TOLD))
     yield live
     size = MAX_TOLD
     while len(held) == size:
         size = MAX_BATCH_ROWS
         rest = rows.filter(pk__gt=held[-1].pk).values_list(*COUNTED_COLUMNS, named=True)
-        held, live = in_transaction(partial(write, rest, size))
+        held, live = in_transaction(write_alias(), partial(write, rest, size))
         yield live
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from django_jwtauth import denylist
+from django_jwtauth.denylist import snapshot
 from django_jwtauth.process import clock, reloading
 
 
@@ -18,7 +18,7 @@ class Clocks:
         # Whole seconds, which add up exactly.
         self.monotonic, self.wall = float(int(time.monotonic())), float(int(time.time()))
         stopped = SimpleNamespace(monotonic=lambda: self.monotonic, time=lambda: self.wall)
-        for module in (clock, denylist, reloading):
+        for module in (clock, snapshot, reloading):
             monkeypatch.setattr(module, "time", stopped)
 
     def pass_(self, seconds: float) -> None:

@@ -384,7 +384,7 @@ class TestDocuments:
         ],
     )
     def test_what_is_no_jwk_set_is_an_error(self, document):
-        with pytest.raises(DownloadError):
+        with pytest.raises(ValueError, match=r"^it is no "):
             read_jwk_set(document, ASYMMETRIC, ISS)
 
     @pytest.mark.parametrize("algorithm", ASYMMETRIC)

@@ -12,7 +12,16 @@ import pytest
 
 pytestmark = pytest.mark.processes
 
-NO_SETTINGS_NEEDED = ("claims", "clock", "encoding", "errors", "key_material", "keys", "signals", "strict_json")
+NO_SETTINGS_NEEDED = (
+    "claims",
+    "errors",
+    "jose.encoding",
+    "jose.jwk_set",
+    "jose.keys",
+    "process.clock",
+    "process.reloading",
+    "signals",
+)
 REACHES_OUT = (
     "socket.connect",
     "socket.get",

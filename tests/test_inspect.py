@@ -16,13 +16,13 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 
-from django_jwtauth import denylist, sessions
+from django_jwtauth import sessions
 from django_jwtauth.denylist import snapshot
 from django_jwtauth.errors import DenylistUnavailableError
 from django_jwtauth.management.commands import jwtauth_inspect
 from django_jwtauth.management.commands.jwtauth_inspect import STAGES
 from django_jwtauth.models import Reason, Session
-from django_jwtauth.tokens import access
+from django_jwtauth.tokens import access, claim_rules
 
 from . import keys
 from .keys import current_claims as claims
@@ -99,7 +99,7 @@ def test_a_refused_token_is_told_with_the_stage(inspect, name):
 def test_every_stage_that_refuses_is_explained_and_no_other_is():
     raised = {
         stage
-        for module in (access, denylist)
+        for module in (access, claim_rules, snapshot)
         for stage in re.findall(r'raise \w+TokenError(?:\("(\w+)"\))?', Path(module.__file__).read_text())
     }
     assert raised == set(STAGES)

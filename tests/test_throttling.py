@@ -23,7 +23,8 @@ from rest_framework.throttling import UserRateThrottle
 from django_jwtauth import sessions, throttling, views
 from django_jwtauth.errors import InvalidTokenError
 from django_jwtauth.models import Session
-from django_jwtauth.views import base as base_views
+from django_jwtauth.serializers import TokenObtainSerializer, TokenRefreshSerializer
+from django_jwtauth.views import tokens as token_views
 from tests.answers import assert_no_token_in
 from tests.statements import failing, statements
 
@@ -185,7 +186,7 @@ class TestLogin:
 
     def test_guesses_at_the_same_time_see_each_other(self, user, login, rates, monkeypatch):
         rates(jwtauth_login="2/min")
-        statuses, authenticate = [], base_views.authenticate
+        statuses, authenticate = [], token_views.authenticate
 
         def authenticate_slowly(request, **credentials):
             if len(statuses) < 3:
@@ -193,7 +194,7 @@ class TestLogin:
                 statuses.append(login().status_code)
             return authenticate(request, **credentials)
 
-        monkeypatch.setattr(base_views, "authenticate", authenticate_slowly)
+        monkeypatch.setattr(token_views, "authenticate", authenticate_slowly)
         statuses.append(login().status_code)
         assert Counter(status for status in statuses if status) == {401: 2, 429: 1}
 
@@ -380,7 +381,7 @@ class TestNameField:
         assert post(DeviceSerializer, email="b", password="x", device="1").status_code == HTTPStatus.UNAUTHORIZED
 
     def test_our_serializer_takes_another_name(self, user, post, settings):
-        class OurSerializer(base_views.TokenObtainSerializer):
+        class OurSerializer(TokenObtainSerializer):
             username_field = "email"
 
         assert set(post(OurSerializer).data) == {"email", "password"}
@@ -541,7 +542,7 @@ class TestRefresh:
             validated.append(None)
             return attrs
 
-        monkeypatch.setattr(base_views.TokenRefreshSerializer, "validate", validate)
+        monkeypatch.setattr(TokenRefreshSerializer, "validate", validate)
         answer = CountingView.as_view()(rf.post("/", {"refresh_token": pair.refresh_token}))
         assert (answer.status_code, len(read), len(validated)) == (HTTPStatus.OK, 1, 1)
 

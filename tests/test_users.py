@@ -191,14 +191,14 @@ class TestAccountKey:
         "other", ["\u00e0lice", "\u00c5LICE", "a\u0300lice", "al\u200bice", "al-ice", "ali ce", "a\u0142ice", "alice\0"]
     )
     def test_a_column_with_a_collation_of_its_own_may_compare_letters_only(self, db, monkeypatch, other):
-        monkeypatch.setattr(users, "connections", {"default": SimpleNamespace(vendor="postgresql")})
+        monkeypatch.setattr(usernames, "connections", {"default": SimpleNamespace(vendor="postgresql")})
         monkeypatch.setattr(get_user_model()._meta.get_field("username"), "db_collation", "any")
         assert usernames.account_key(other, "username") == usernames.account_key("alice", "username")
         assert usernames.account_key("\u0436" + other, "username") != usernames.account_key("alice", "username")
 
     @pytest.mark.parametrize(("one", "other"), [("++", "--"), ("\u019b", "\u03bb"), ("\u4e00", "\u4e8c")])
     def test_names_without_a_plain_letter_are_told_apart_there_too(self, monkeypatch, one, other):
-        monkeypatch.setattr(users, "connections", {"default": SimpleNamespace(vendor="postgresql")})
+        monkeypatch.setattr(usernames, "connections", {"default": SimpleNamespace(vendor="postgresql")})
         monkeypatch.setattr(get_user_model()._meta.get_field("username"), "db_collation", "any")
         assert usernames.account_key(one, "username") != usernames.account_key(other, "username")
 
@@ -218,7 +218,7 @@ class TestAccountKey:
         ],
     )
     def test_a_value_that_is_no_text_has_one_key(self, db, monkeypatch, model, field, typed, written):
-        monkeypatch.setattr(users, "get_user_model", lambda: model)
+        monkeypatch.setattr(usernames, "get_user_model", lambda: model)
         assert usernames.account_key(typed, field).replace("-", "") == written.replace("-", "")
 
     @pytest.mark.parametrize("method", ["to_python", "get_prep_value", "get_db_prep_value"])
@@ -292,7 +292,7 @@ def test_a_name_may_be_as_long_as_is_promised():
 
 def test_the_key_of_a_child_of_another_model_is_the_parents(monkeypatch):
     link = SimpleNamespace(remote_field=object(), target_field=get_user_model()._meta.pk)
-    monkeypatch.setattr(users, "get_user_model", lambda: SimpleNamespace(_meta=SimpleNamespace(pk=link)))
+    monkeypatch.setattr(user_rows, "get_user_model", lambda: SimpleNamespace(_meta=SimpleNamespace(pk=link)))
     assert user_rows.read_pk("7") == 7
 
 

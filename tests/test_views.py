@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.views.debug import ExceptionReporter
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import APIException
+from rest_framework.response import Response
 from rest_framework.test import APIRequestFactory
 from rest_framework.versioning import AcceptHeaderVersioning, BaseVersioning, NamespaceVersioning
 from rest_framework.views import APIView
@@ -25,7 +26,7 @@ from django_jwtauth import serializers, sessions, views
 from django_jwtauth.errors import RevokedTokenError
 from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.models import DenylistEntry, Reason, Session
-from django_jwtauth.views import base as base_views
+from django_jwtauth.views import tokens as token_views
 from tests.answers import BARE as CHALLENGE
 from tests.answers import INVALID
 from tests.answers import assert_grant_refused as assert_refused
@@ -516,7 +517,7 @@ class TestDatabaseFailure:
         def fail(*args, **kwargs):
             raise error("password=hunter2")
 
-        monkeypatch.setattr(base_views, "authenticate", fail)
+        monkeypatch.setattr(token_views, "authenticate", fail)
         monkeypatch.setattr(sessions.Session.objects, "using", fail)
         monkeypatch.setattr(sessions, "fetch", fail)
         answer = post(path, {name: value or pair.refresh_token for name, value in body.items()})
@@ -625,7 +626,7 @@ class TestCustomizing:
 
         def handler(exc, context):
             seen.append(exc)
-            return base_views.Response({"wrapped": True}, status=exc.status_code)
+            return Response({"wrapped": True}, status=exc.status_code)
 
         monkeypatch.setattr(views.AuthView, "get_exception_handler", lambda self: handler)
         assert post(REFRESH, {"refresh_token": "x"}).json() == {"wrapped": True}

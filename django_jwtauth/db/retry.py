@@ -5,8 +5,6 @@ from typing import TypeVar
 
 from django.db import OperationalError, connections, transaction
 
-from ..models import write_alias
-
 LOST_RACES = frozenset({"40001", "40P01", (1020,), (1213,)})
 """Serialization failure and deadlock, in the codes of PostgreSQL and of MariaDB."""
 ROUNDS = 32
@@ -16,16 +14,15 @@ REPEATABLE READ, where one of many at a time gets through, this many at once are
 T = TypeVar("T")
 
 
-def in_transaction(write: Callable[[], T], rounds: int = ROUNDS) -> T:
+def in_transaction(alias: str, write: Callable[[], T], rounds: int = ROUNDS) -> T:
     """Run a write in one transaction, again where it lost against another one and the transaction is our own."""
-    alias = write_alias()
     try:
         with transaction.atomic(using=alias):
             return write()
     except OperationalError as error:
         if rounds == 1 or connections[alias].in_atomic_block or not lost_a_race(error):
             raise
-    return in_transaction(write, rounds - 1)
+    return in_transaction(alias, write, rounds - 1)
 
 
 def lost_a_race(error: OperationalError) -> bool:

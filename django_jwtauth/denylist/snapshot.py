@@ -1,3 +1,10 @@
+"""The denylist of a process: a snapshot of the rows in the database, which costs a request no query.
+
+It is loaded in a thread and on a connection of its own. A request waits at most ``MAX_WAIT_SECONDS`` for that, so a
+database that hangs does not hold up requests that need no database; and the load does not see the old view of a
+request's long transaction.
+"""
+
 import logging
 import time
 from collections.abc import Iterable, Mapping, Set

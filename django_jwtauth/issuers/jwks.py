@@ -88,7 +88,10 @@ class FetchedRing:
         if document == held.document:
             # The same keys, so that what was verified with them stays remembered.
             return held
-        return KeySet(read_jwk_set(document, self.algorithms, self.iss), document)
+        try:
+            return KeySet(read_jwk_set(document, self.algorithms, self.iss), document)
+        except ValueError as error:
+            raise DownloadError(str(error)) from error
 
     def _log_failure(self, error: Exception) -> None:
         # Nothing of what was sent is logged.

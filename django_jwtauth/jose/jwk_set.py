@@ -4,7 +4,6 @@ import logging
 from collections import Counter
 from typing import Any
 
-from ..issuers.download import DownloadError
 from .encoding import is_text
 from .key_parsing import ALGORITHMS, MINIMUM_SECRET_BYTES, UnusableKeyError
 from .keys import THUMBPRINT_MEMBERS, Key
@@ -30,14 +29,14 @@ SUITING = {
 def read_jwk_set(document: bytes, algorithms: tuple[str, ...], iss: str) -> dict[str, Key]:
     """Return the usable keys of a JWK Set by their ids; the others are left out (RFC 7517 section 5).
 
-    Raises ``DownloadError`` where the document is no JWK Set.
+    Raises ``ValueError`` where the document is no JWK Set.
     """
     try:
         entries = read_object(document).get("keys")
     except (ValueError, RecursionError) as error:
-        raise DownloadError("it is no JSON object") from error
+        raise ValueError("it is no JSON object") from error
     if not isinstance(entries, list):
-        raise DownloadError("it is no JWK Set")
+        raise ValueError("it is no JWK Set")  # noqa: TRY004
     keys: list[Key] = []
     for position, entry in enumerate(entries):
         if isinstance(entry, dict) and entry.get("use", "sig") != "sig":

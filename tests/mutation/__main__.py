@@ -27,17 +27,23 @@ from cosmic_ray.work_item import TestOutcome
 from tests.mutation.operators import Chosen
 
 TESTS = {
-    "refresh_tokens": "refresh_tokens sessions",
-    "keys": "key_life jwks keys",
+    "tokens/refresh": "refresh_tokens sessions",
+    "tokens/access": "inspect foreign tokens sessions",
+    "tokens/claim_rules": "inspect foreign tokens sessions",
+    "tokens/pair": "sessions users",
+    "jose/keys": "key_life jwks keys",
+    "issuers/own": "key_life jwks keys",
     "process/reloading": "reloading",
-    "denylist": "denylist costs databases sessions",
-    "sessions": "sessions costs databases users",
-    "pairs": "sessions users",
+    "denylist/__init__": "denylist costs databases sessions",
+    "denylist/snapshot": "denylist tenancy costs databases sessions",
+    "denylist/loading": "listing denylist",
+    "sessions": "sessions costs databases users revoke_command",
     "pruning": "sessions databases prune_command",
-    "races": "sessions databases",
+    "db/retry": "sessions databases",
+    "db/usernames": "users throttling",
+    "db/user_rows": "users throttling authentication",
     "authentication": "authentication permissions openapi",
     "users": "users costs authentication databases foreign sessions",
-    "tokens": "inspect foreign tokens sessions",
 }
 """The tests that know each module best; those that fail soonest come first."""
 ROOT = Path(__file__).resolve().parents[2]
