@@ -16,5 +16,5 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.people"]
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.support.people"]
 MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}  # Django 6.1 and later

@@ -2,6 +2,6 @@
 
 from tests.settings import *
 
-INSTALLED_APPS = ["tests.custom_user", *INSTALLED_APPS]
+INSTALLED_APPS = ["tests.support.custom_user", *INSTALLED_APPS]
 AUTH_USER_MODEL = "custom_user.User"
 MIGRATION_MODULES = {"people": None}  # its migration is one of a proxy of auth.User

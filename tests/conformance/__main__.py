@@ -9,7 +9,7 @@ from pathlib import Path
 import django
 
 from tests.conformance.registry import BEGIN, END, ROOT, tables
-from tests.pages import write_into
+from tests.support.pages import write_into
 
 if __name__ == "__main__":
     sys.path.append(str(ROOT / "example_project"))

@@ -10,8 +10,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from django_jwtauth.models import Session
-from tests.answers import assert_bearer_refused
 from tests.conformance.tokens import ISSUER, PING
+from tests.support.answers import assert_bearer_refused
 
 OBTAIN, REFRESH, REVOKE = "/auth/token/", "/auth/token/refresh/", "/auth/token/revoke/"
 

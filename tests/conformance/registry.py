@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from tests.pages import table
+from tests.support.pages import table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -11,9 +11,9 @@ from http import HTTPStatus
 import jwt
 import pytest
 
-from tests import keys
 from tests.conformance.registry import OWN, shown_elsewhere, states
 from tests.conformance.tokens import KIDS, content_of, header, segment, signed, signing_key, token, with_members
+from tests.support import keys
 
 pytestmark = pytest.mark.usefixtures("_issuer")
 
@@ -284,7 +284,7 @@ shown_elsewhere(
     "No token is accepted that PyJWT refuses with the same key and algorithm.",
     OWN,
     by=(
-        "tests/test_differential.py::TestOurs::test_whatever_is_accepted_the_others_accept_with_the_same_claims",
-        "tests/test_differential.py::test_whatever_is_accepted_of_another_issuer_pyjwt_accepts_too",
+        "tests/unit/test_differential.py::TestOurs::test_whatever_is_accepted_the_others_accept_with_the_same_claims",
+        "tests/unit/test_differential.py::test_whatever_is_accepted_of_another_issuer_pyjwt_accepts_too",
     ),
 )

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from django.core.checks import ERROR, run_checks
 
 from django_jwtauth.jose.keys import thumbprint
-from tests import keys
 from tests.conformance.registry import OWN, states
 from tests.conformance.tokens import KIDS, header, segment, signing_key, token
-from tests.statements import statements
+from tests.support import keys
+from tests.support.statements import statements
 
 pytestmark = pytest.mark.usefixtures("_issuer")
 

@@ -8,8 +8,8 @@ from http import HTTPStatus
 import jwt
 import pytest
 
-from tests import keys
 from tests.conformance.registry import OWN, ROOT, states
+from tests.support import keys
 
 JWKS = "/.well-known/jwks.json"
 ASYMMETRIC = ("ES256", "RS256", "EdDSA", "ES512", "PS384")
@@ -92,7 +92,7 @@ def test_the_key_of_a_token(sign_with, published, log_in, refresh, algorithm):
     "The place of a key is its life: standing by it verifies and is published, first it signs, behind it or by its "
     "public half it verifies and is published, removed its tokens are refused at once, those seen before too.",
     OWN,
-    also=("tests/test_rotation.py::test_no_request_fails_and_no_session_ends_while_keys_change",),
+    also=("tests/databases/test_rotation.py::test_no_request_fails_and_no_session_ends_while_keys_change",),
 )
 def test_the_life_of_a_key(sign_with, published, log_in, call, refuses):
     issued = {}
@@ -121,7 +121,7 @@ def test_the_life_of_a_key(sign_with, published, log_in, call, refuses):
     "It is documented how long a key stands by, the `max-age` of the set, and how long it stays behind, "
     "the access token's lifetime and the leeway.",
     OWN,
-    also=("tests/test_docs.py::test_five_minutes_are_what_the_view_says",),
+    also=("tests/docs/test_docs.py::test_five_minutes_are_what_the_view_says",),
 )
 def test_the_documented_waits(client):
     assert client.get(JWKS)["Cache-Control"] == f"public, max-age={5 * 60}"

@@ -11,12 +11,12 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 
-from tests import keys, publisher
-from tests.ageing import stop_clock, turn_clocks
-from tests.answers import assert_bearer_refused, assert_grant_refused
 from tests.conformance.conftest import claims_of
 from tests.conformance.registry import OWN, states
 from tests.conformance.tokens import ME, content_of, header, signing_key, token, with_members
+from tests.support import keys, publisher
+from tests.support.ageing import stop_clock, turn_clocks
+from tests.support.answers import assert_bearer_refused, assert_grant_refused
 
 REQUIRED = ("iss", "sub", "aud", "exp", "iat", "jti")
 ZERO = timedelta(0)
@@ -172,7 +172,7 @@ def test_subjects(refuses, subject):
     "`sub`, `jti` and `sid` are written as text. A `jti` has at least 96 random bits, and no two of 100,000 are equal.",
     "RFC 7519 section 4.1.2",
     "RFC 7519 section 4.1.7",
-    also=("tests/test_tokens.py::test_ids_of_tokens_are_distinct",),
+    also=("tests/unit/test_tokens.py::test_ids_of_tokens_are_distinct",),
 )
 class TestIds:
     def test_text(self, tokens, refresh):
@@ -249,7 +249,7 @@ def delete(user):
     "RFC 8725 section 3.8",
     OWN,
 )
-@pytest.mark.urls("tests.views")
+@pytest.mark.urls("tests.support.views")
 class TestUsers:
     @issuer
     @pytest.mark.parametrize("end", [deactivate_unnoticed, delete])
@@ -287,9 +287,9 @@ def foreign(kid="other", algorithm="ES256", name="other", **claims):
     "asked for at most once in a cool-down, no redirect is followed, and a failed fetch keeps the last good set.",
     "RFC 8725 section 3.8",
     "RFC 8725bis section 3.10",
-    also=("tests/test_service.py::test_a_flood_of_unknown_key_ids_costs_two_fetches_while_others_are_served",),
+    also=("tests/http/test_service.py::test_a_flood_of_unknown_key_ids_costs_two_fetches_while_others_are_served",),
 )
-@pytest.mark.urls("tests.views")
+@pytest.mark.urls("tests.support.views")
 @issuer
 class TestTrustedIssuers:
     @pytest.fixture

@@ -13,14 +13,14 @@ from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core.handlers.asgi import ASGIRequest
 from django.urls import resolve
 
-from tests import keys
-from tests.ageing import turn_clocks
-from tests.answers import BARE, assert_bearer_refused, assert_grant_refused
 from tests.conformance.conftest import REFRESH, claims_of, session_of
 from tests.conformance.registry import OWN, states
 from tests.conformance.tokens import ME, PING, token
+from tests.support import keys
+from tests.support.ageing import turn_clocks
+from tests.support.answers import BARE, assert_bearer_refused, assert_grant_refused
 
-views = pytest.mark.urls("tests.views")
+views = pytest.mark.urls("tests.support.views")
 
 CHALLENGE = re.compile(r'Bearer realm="[^"\\]+"(, (?!realm)[a-z_]+="[^"\\]+")*')
 
@@ -146,8 +146,8 @@ def test_tokens_elsewhere(tokens, client):
     "RFC 6750 section 2",
     "RFC 6750 section 3.1",
     also=(
-        "tests/test_gateway.py::TestRefused::test_two_authorization_headers",
-        "tests/test_gateway.py::TestRefused::test_the_same_tokens_are_refused_by_the_service_itself",
+        "tests/http/test_gateway.py::TestRefused::test_two_authorization_headers",
+        "tests/http/test_gateway.py::TestRefused::test_the_same_tokens_are_refused_by_the_service_itself",
     ),
 )
 class TestTwoHeaders:

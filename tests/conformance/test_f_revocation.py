@@ -16,15 +16,15 @@ from django.utils import timezone
 
 from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.models import DenylistEntry, Reason, Session
-from tests.ageing import turn_clocks
-from tests.answers import assert_grant_refused
 from tests.conformance.conftest import claims_of, session_of
 from tests.conformance.registry import OWN, states
 from tests.conformance.tokens import ME, PING
-from tests.statements import statements
+from tests.support.ageing import turn_clocks
+from tests.support.answers import assert_grant_refused
+from tests.support.statements import statements
 
 INTERVAL = 5
-PROCESSES = "tests/test_denylist_processes.py::"
+PROCESSES = "tests/databases/test_denylist_processes.py::"
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def deny_elsewhere(tokens, **fields):
     "and the one that revoked at once.",
     OWN,
     also=(
-        "tests/test_end_to_end.py::test_whatever_ends_a_session_ends_it_in_every_worker",
+        "tests/http/test_end_to_end.py::test_whatever_ends_a_session_ends_it_in_every_worker",
         "tests/proving_ground/test_transactions.py::test_every_worker_refuses_in_time_what_was_committed_and_nothing_else",
     ),
 )
@@ -106,7 +106,7 @@ def test_a_late_commit(log_in, accepts, refuses, elapse):
     OWN,
     also=(
         f"{PROCESSES}test_a_slow_transaction_counts_from_its_commit_on",
-        "tests/test_denylist.py::TestTransactions::test_a_revocation_that_is_rolled_back_is_never_enforced",
+        "tests/unit/test_denylist.py::TestTransactions::test_a_revocation_that_is_rolled_back_is_never_enforced",
     ),
 )
 def test_rollback(tokens, revoke, refresh, accepts, refuses, elapse):
@@ -178,7 +178,7 @@ def delete(user):
     "a login and the upgrade of a hash do not. A bulk update sends no signal: refreshing is refused at once, access "
     "ends when it expires.",
     "RFC 9700 section 4.14.2",
-    also=("tests/test_user_models.py::test_the_contract_holds_for",),
+    also=("tests/databases/test_user_models.py::test_the_contract_holds_for",),
 )
 class TestUsers:
     @pytest.mark.parametrize("change", [change_password, deactivate, delete])
@@ -221,7 +221,7 @@ class TestUsers:
     also=(
         f"{PROCESSES}test_a_child_forked_during_a_load_loads_for_itself",
         f"{PROCESSES}test_the_database_that_is_written_to_is_what_is_read",
-        "tests/test_denylist.py::TestThreads::test_before_the_interval_is_over_the_others_go_on_while_one_reloads",
+        "tests/unit/test_denylist.py::TestThreads::test_before_the_interval_is_over_the_others_go_on_while_one_reloads",
     ),
 )
 def test_the_first_request(tokens, accepts):

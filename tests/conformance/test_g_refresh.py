@@ -12,12 +12,12 @@ from django.utils import timezone
 
 from django_jwtauth.models import DenylistEntry, Session
 from django_jwtauth.tokens import refresh as refresh_tokens
-from tests.ageing import age, stop_clock
-from tests.answers import assert_grant_refused
 from tests.conformance.conftest import REFRESH, claims_of, session_of
 from tests.conformance.registry import OWN, shown_elsewhere, states
 from tests.conformance.tokens import content_of, segment
-from tests.statements import statements
+from tests.support.ageing import age, stop_clock
+from tests.support.answers import assert_grant_refused
+from tests.support.statements import statements
 
 LEEWAY = timedelta(seconds=10)
 DAY = 24 * 3600
@@ -76,8 +76,8 @@ shown_elsewhere(
     "So it does where `ATOMIC_REQUESTS` rolls back what a refused request has written.",
     OWN,
     by=(
-        "tests/test_views.py::TestAtomicRequests::test_the_end_of_a_reused_session_stays_written",
-        "tests/test_views.py::TestAtomicRequests::test_so_it_does_in_a_subclass_with_its_own_dispatch",
+        "tests/http/test_views.py::TestAtomicRequests::test_the_end_of_a_reused_session_stays_written",
+        "tests/http/test_views.py::TestAtomicRequests::test_so_it_does_in_a_subclass_with_its_own_dispatch",
     ),
 )
 
@@ -86,7 +86,7 @@ shown_elsewhere(
     78,
     "Many refreshes with one token within the leeway all succeed, get the same refresh token and rotate once.",
     OWN,
-    also=("tests/test_races.py::test_one_token_from_many_clients_is_one_rotation",),
+    also=("tests/databases/test_races.py::test_one_token_from_many_clients_is_one_rotation",),
 )
 def test_many_at_once(tokens, rotate):
     pairs = [rotate(tokens) for _ in range(16)]
@@ -99,7 +99,7 @@ def test_many_at_once(tokens, rotate):
     79,
     "The token before the predecessor is reuse, within the leeway too.",
     OWN,
-    also=("tests/test_races.py::test_two_generations_old_inside_the_leeway_is_reuse",),
+    also=("tests/databases/test_races.py::test_two_generations_old_inside_the_leeway_is_reuse",),
 )
 def test_two_generations_old(tokens, rotate, refuses_refresh):
     newest = rotate(rotate(tokens))
@@ -274,7 +274,7 @@ def test_every_bit_counts(tokens, refresh, rotate):
     "before is covered.",
     OWN,
     also=(
-        "tests/test_races.py::test_no_refresh_succeeds_once_a_revocation_has_committed",
+        "tests/databases/test_races.py::test_no_refresh_succeeds_once_a_revocation_has_committed",
         "tests/proving_ground/test_refresh.py"
         "::test_no_refresh_succeeds_after_a_commit_and_no_token_from_before_lives_past_the_bound",
     ),

@@ -6,11 +6,11 @@ from http import HTTPStatus
 
 import pytest
 
-from tests.ageing import turn_clocks
-from tests.answers import assert_grant_refused
 from tests.conformance.conftest import OBTAIN, REVOKE, claims_of
 from tests.conformance.registry import OWN, states
 from tests.conformance.tokens import signing_key, token
+from tests.support.ageing import turn_clocks
+from tests.support.answers import assert_grant_refused
 
 SESSIONS = "/auth/sessions/"
 

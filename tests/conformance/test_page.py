@@ -6,7 +6,7 @@ import ast
 from functools import cache
 
 from tests.conformance.registry import BEGIN, END, PAGE, ROOT, STATEMENTS, tables
-from tests.pages import with_text
+from tests.support.pages import with_text
 
 tables()  # imports every part, and so fills STATEMENTS
 

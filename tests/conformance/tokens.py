@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 
-from tests import keys
+from tests.support import keys
 
 PING, ME = "/api/ping/", "/api/me/"
 KIDS = {"ES256": "ec", "HS256": "secret", "RS256": "rsa", "EdDSA": "ed"}
@@ -28,7 +28,7 @@ ISSUER: dict[str, Any] = {
 
 @cache
 def signing_key(algorithm: str, name: str = "first") -> Any:
-    """A key as PyJWT takes it, of those that tests.keys has."""
+    """A key as PyJWT takes it, of those that tests.support.keys has."""
     if algorithm.startswith("HS"):
         return keys.secret(algorithm, name)
     return keys.loaded(keys.private_pem(algorithm, name))

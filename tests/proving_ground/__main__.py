@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.pages import write_into
 from tests.proving_ground.report import BEGIN, END, circumstances, tables
-from tests.servers import ROOT
+from tests.support.pages import write_into
+from tests.support.servers import ROOT
 
 DATABASES = ("PostgreSQL", "MariaDB")
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.proving_ground.harness import SLOW_MACHINE, Figures, Writer, writing
 from tests.proving_ground.report import tables
-from tests.servers import Server, manage, mariadb_database, postgres_database, serve
+from tests.support.servers import Server, manage, mariadb_database, postgres_database, serve
 
 FULL = bool(os.environ.get("PROVING_GROUND_FULL"))
 """Whether everything is tried at its full size."""

@@ -24,7 +24,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from django_jwtauth.jose.encoding import encode_id
-from tests.servers import EXAMPLE, ROOT, Answer, Connection, Server, connect, environment
+from tests.support.servers import EXAMPLE, ROOT, Answer, Connection, Server, connect, environment
 
 SLOW_MACHINE = 1.0
 """Seconds over the promise that are forgiven: a load that takes longer than a second is not waited for."""

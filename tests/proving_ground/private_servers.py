@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.servers import HOST, connect, execute, missing
+from tests.support.servers import HOST, connect, execute, missing
 
 
 class DatabaseServer(ABC):

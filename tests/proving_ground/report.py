@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.pages import table
-from tests.servers import MARIADB_URL, POSTGRES_URL, query
+from tests.support.pages import table
+from tests.support.servers import MARIADB_URL, POSTGRES_URL, query
 
 Line = dict[str, Any]
 Column = tuple[str, Callable[[Line], str]]

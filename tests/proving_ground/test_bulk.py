@@ -11,10 +11,10 @@ from http import HTTPStatus
 
 import pytest
 
-from tests.browser import Browser
 from tests.proving_ground.conftest import FULL, WORKERS, Record, Site
 from tests.proving_ground.harness import Revoked, noticing, watching
-from tests.servers import Connection, manage
+from tests.support.browser import Browser
+from tests.support.servers import Connection, manage
 
 pytestmark = pytest.mark.processes
 

@@ -17,7 +17,7 @@ import pytest
 from tests.proving_ground.conftest import DATABASES, FULL, INTERVAL, RecordLoss, Site
 from tests.proving_ground.harness import SLOW_MACHINE, Login
 from tests.proving_ground.private_servers import DatabaseServer, private_server
-from tests.servers import Answer, Connection, Server, manage
+from tests.support.servers import Answer, Connection, Server, manage
 
 pytestmark = pytest.mark.processes
 

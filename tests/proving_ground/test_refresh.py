@@ -13,7 +13,7 @@ import pytest
 
 from tests.proving_ground.conftest import FULL, WORKERS, Record, Site
 from tests.proving_ground.harness import Login, Revoked, Watch, Writer, watching
-from tests.servers import REPEATABLE_READ, Connection
+from tests.support.servers import REPEATABLE_READ, Connection
 
 pytestmark = pytest.mark.processes
 

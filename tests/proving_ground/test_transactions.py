@@ -12,7 +12,7 @@ import pytest
 
 from tests.proving_ground.conftest import DATABASES, FULL, WORKERS, Record, Site
 from tests.proving_ground.harness import Watch, Writer, watching
-from tests.servers import REPEATABLE_READ
+from tests.support.servers import REPEATABLE_READ
 
 pytestmark = pytest.mark.processes
 

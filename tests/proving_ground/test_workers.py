@@ -18,7 +18,7 @@ import pytest
 from tests.proving_ground.conftest import FULL, INTERVAL, WORKERS, Record, Site
 from tests.proving_ground.harness import Client, Figures, Revoked, watching
 from tests.proving_ground.test_transactions import revoke_in_overlapping_transactions
-from tests.servers import Server
+from tests.support.servers import Server
 
 pytestmark = pytest.mark.processes
 

@@ -1,6 +1,6 @@
 """The example under a server whose clock may be wrong."""
 
 from tests.proving_ground import clock
-from tests.worker_wsgi import application
+from tests.support.worker_wsgi import application
 
 __all__ = ["application", "clock"]

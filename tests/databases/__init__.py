@@ -1,0 +1,1 @@
+"""What databases do, with real processes where it takes them."""

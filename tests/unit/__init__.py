@@ -1,0 +1,1 @@
+"""Each module of the package alone, in the order of its tree."""
