@@ -2,8 +2,8 @@
 Follow docs/tutorial.md as it is printed, from an empty directory, with the built wheel and nothing of this checkout.
 
 `python -m tests.docs.tutorial dist/*.whl` types its commands into a shell, compares what they print, and writes the
-files it has one write. Three things are not as printed: pip takes the wheel of this path, the server listens on a free port
-and what it prints is not compared, and a value that ends in an ellipsis is completed from an answer above, as a reader
+files it has one write. Three things are not as printed: pip takes the wheel of this path, the server listens on a
+free port and what it prints is not compared, and a value that ends in an ellipsis is completed from an answer above, as a reader
 would copy it.
 """
 
