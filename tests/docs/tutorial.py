@@ -3,8 +3,8 @@ Follow docs/tutorial.md as it is printed, from an empty directory, with the buil
 
 `python -m tests.docs.tutorial dist/*.whl` types its commands into a shell, compares what they print, and writes the
 files it has one write. Three things are not as printed: pip takes the wheel of this path, the server listens on a
-free port and what it prints is not compared, and a value that ends in an ellipsis is completed from an answer above, as a reader
-would copy it.
+free port and what it prints is not compared, and a value that ends in an ellipsis is completed from an answer above, as
+a reader would copy it.
 """
 
 from __future__ import annotations
