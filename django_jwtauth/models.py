@@ -2,7 +2,7 @@
 
 import os
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -13,6 +13,8 @@ from django.utils.translation import gettext_lazy as _
 
 from .conf import get_config
 from .jose.encoding import encode_id, new_id
+
+Row = TypeVar("Row", bound=models.Model)
 
 NONCE_BYTES = 16
 MAX_GENERATION = 2**31 - 1
@@ -41,7 +43,7 @@ def new_nonce() -> bytes:
 
 
 def write_alias() -> str:
-    """Return the database that holds the truth: a replica may not yet know of a revocation."""
+    """Return the database that is written to: a replica may not know of a revocation yet."""
     return router.db_for_write(Session)
 
 
@@ -53,7 +55,15 @@ def skew_margin() -> timedelta:
     return get_config().leeway + timedelta(hours=1 if settings.USE_TZ else 2)
 
 
-class SessionQuerySet(models.QuerySet["Session"]):
+class PrimaryQuerySet(models.QuerySet[Row]):
+    """Rows that can be pinned to the primary database."""
+
+    def primary(self) -> Self:
+        """Return the rows in the database that is written to; a replica may lag behind."""
+        return self.using(write_alias())
+
+
+class SessionQuerySet(PrimaryQuerySet["Session"]):
     """Sessions by state."""
 
     def live(self) -> Self:
@@ -126,7 +136,7 @@ class Session(models.Model):
         return self.revoked_at is None and self.expires_at > at
 
 
-class DenylistQuerySet(models.QuerySet["DenylistEntry"]):
+class DenylistQuerySet(PrimaryQuerySet["DenylistEntry"]):
     """Denylist entries by state."""
 
     def live(self) -> Self:

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connections, models
 
 from .db.batches import BATCH
-from .db.locking import lock_free
+from .db.locking import lock_unlocked_rows
 from .db.retry import in_transaction
 from .models import DenylistEntry, Session, write_alias
 
@@ -33,14 +33,13 @@ def count_expired() -> int:
 
 
 def _expired() -> tuple[models.QuerySet[Any], ...]:
-    alias = write_alias()
-    return Session.objects.using(alias).expired(), DenylistEntry.objects.using(alias).expired()
+    return Session.objects.primary().expired(), DenylistEntry.objects.primary().expired()
 
 
 def _delete_some(expired: models.QuerySet[Any], batch_size: int) -> int:
     def write() -> int:
         # A refresh does this now and then, and must not wait for a transaction that goes on for long.
-        batch = lock_free(expired.order_by("expires_at")[:batch_size])
+        batch = lock_unlocked_rows(expired.order_by("expires_at")[:batch_size])
         # Of all rows: PostgreSQL, where it believes that few have expired, would read the batch once for each of them.
         deleted: int = expired.model._default_manager.using(expired.db).filter(pk__in=batch).delete()[0]
         return deleted

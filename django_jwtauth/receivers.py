@@ -82,7 +82,7 @@ def _user_of(instance: Any) -> Any:
 
 
 def _sessions_of(user: Any) -> SessionQuerySet:
-    return Session.objects.using(write_alias()).filter(user_id=users.user_key(user))
+    return Session.objects.primary().filter(user_id=users.user_key(user))
 
 
 def _end_what_changed(instance: Any, created: bool, raw: bool, using: str, update_fields: Any, **kwargs: Any) -> None:

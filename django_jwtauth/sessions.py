@@ -217,8 +217,7 @@ def revoke_everybody(reason: str, request: HttpRequest | None = None) -> Iterato
     sessions that a restored backup does not know included, and an ordinary one for each session that may hold a later
     one. A login from now on goes on.
     """
-    alias = write_alias()
-    last = Session.objects.using(alias).annotate(database_now=DatabaseNow()).order_by("-access_expires_at")
+    last = Session.objects.primary().annotate(database_now=DatabaseNow()).order_by("-access_expires_at")
     for now, access_expires_at in last.values_list("database_now", "access_expires_at")[:1]:
         # A clock without time zones may be the hour that summer time repeats behind.
         repeated = timedelta(hours=0 if settings.USE_TZ else 1)
@@ -250,7 +249,7 @@ def revoke_in_batches(
     # Told by the database, because of so many rows each time that is read costs seconds.
     has_expired = models.ExpressionWrapper(models.Q(expires_at__lte=timezone.now()), models.BooleanField())
     concerned = models.Q(revoked_at=None) | models.Q(access_expires_at__gt=timezone.now() - skew_margin())
-    rows = sessions.using(write_alias()).filter(concerned).annotate(has_expired=has_expired)
+    rows = sessions.primary().filter(concerned).annotate(has_expired=has_expired)
     held, live = in_transaction(write_alias(), partial(write, rows, MAX_TOLD))
     yield live
     size = MAX_TOLD
@@ -276,14 +275,14 @@ def find(token: str) -> Session | None:
         claims = own.verify(token, time.time())
     except TokenError:
         return None
-    return Session.objects.using(write_alias()).filter(pk=decode_id(str(claims.sid))).first()
+    return Session.objects.primary().filter(pk=decode_id(str(claims.sid))).first()
 
 
 @sensitive_variables()
 def by_refresh_token(refresh_token: str) -> Session:
     """Return the session of a genuine refresh token, of any generation; it may have ended. Raises ``TokenError``."""
     presented = refresh_tokens.read(refresh_token)
-    session = Session.objects.using(write_alias()).filter(pk=presented.session_id).first()
+    session = Session.objects.primary().filter(pk=presented.session_id).first()
     if session is None or not refresh_tokens.is_genuine(presented, bytes(session.nonce)):
         raise InvalidTokenError
     return session
@@ -300,7 +299,7 @@ def _is_stored(user_id: Any) -> bool:
 
 def _mark(keys: Sequence[UUID], reason: str, now: datetime) -> int:
     """Mark sessions as revoked. Returns how many were not."""
-    unrevoked = Session.objects.using(write_alias()).filter(revoked_at=None)
+    unrevoked = Session.objects.primary().filter(revoked_at=None)
     return sum(unrevoked.filter(pk__in=some).update(revoked_at=now, revoke_reason=reason) for some in chunks(keys))
 
 
@@ -309,7 +308,7 @@ def _deny(held: Sequence[Any], reason: str, denied: models.Q = ALL) -> int:
 
     Read after their rows are locked, or the access token of a refresh in flight would be missed.
     """
-    rows = Session.objects.using(write_alias()).holding_access().filter(denied)
+    rows = Session.objects.primary().holding_access().filter(denied)
     keys = [session.pk for session in held]
     if len({session.user_id for session in held}) == 1:
         return deny_sessions(rows, keys, reason, _user_id(held[0]))
@@ -346,12 +345,12 @@ def _session_with_user(session_id: Any) -> Session | None:
     alias, model = write_alias(), get_user_model()
     if not user_rows.are_all_visible(model):
         # A manager that hides users (soft deletion, tenants) hides them here too.
-        found = Session.objects.using(alias).filter(pk=session_id, user__in=model._default_manager.all())
+        found = Session.objects.primary().filter(pk=session_id, user__in=model._default_manager.all())
         return found.select_related("user").annotate(database_now=DatabaseNow()).first()
     own, theirs = user_rows.fields_of(Session), user_rows.fields_of(model)
 
     def build() -> models.QuerySet[Any, Any]:
-        found = Session.objects.using(alias).filter(pk=Place("pk", Session._meta.pk))
+        found = Session.objects.primary().filter(pk=Place("pk", Session._meta.pk))
         found = found.annotate(database_now=DatabaseNow())
         return found.values_list(*own, *(f"user__{name}" for name in theirs), "database_now")
 
@@ -424,7 +423,7 @@ def _swap(changed: tuple[str, ...], values: dict[str, Any]) -> int:
     alias, fields = write_alias(), {field.attname: field for field in Session._meta.concrete_fields}
 
     def build() -> tuple[SessionQuerySet, dict[str, Any]]:
-        current = Session.objects.using(alias).filter(
+        current = Session.objects.primary().filter(
             pk=Place("pk", fields["id"]),
             revoked_at=None,
             expires_at__gt=Place("now", fields["expires_at"]),
@@ -452,7 +451,7 @@ def _end_oldest(begun: Session, cap: int, request: HttpRequest | None) -> None:
     alias, fields = write_alias(), {field.attname: field for field in Session._meta.concrete_fields}
 
     def build() -> models.QuerySet[Any, Any]:
-        live = Session.objects.using(alias).filter(
+        live = Session.objects.primary().filter(
             user_id=Place("user_id", fields["user_id"]),
             revoked_at=None,
             expires_at__gt=Place("now", fields["expires_at"]),

@@ -72,7 +72,7 @@ class DenyForm(DenylistEntryForm):
         if found_id is None:
             self.session = sessions.find(text)
         else:
-            self.session = Session.objects.using(write_alias()).filter(pk=found_id).first()
+            self.session = Session.objects.primary().filter(pk=found_id).first()
         if self.session is not None:
             self._take_session(self.session)
         elif found_id is not None:
@@ -89,10 +89,9 @@ class DenyForm(DenylistEntryForm):
         self.instance.claim, self.instance.value = DenylistEntry.Claim.SID, session.pk
         if session.is_live(timezone.now()):
             return
-        alias = write_alias()
-        if not Session.objects.using(alias).holding_access().filter(pk=session.pk).exists():
+        if not Session.objects.primary().holding_access().filter(pk=session.pk).exists():
             self.add_error("token", _("This session has ended, and so has its last access token."))
-        elif DenylistEntry.objects.using(alias).filter(claim=DenylistEntry.Claim.SID, value=session.pk).exists():
+        elif DenylistEntry.objects.primary().filter(claim=DenylistEntry.Claim.SID, value=session.pk).exists():
             self.add_error("token", _("This session has ended, and is on the denylist already."))
 
     def _take_jti(self, jti: uuid.UUID, expires_at: datetime | None) -> None:
@@ -169,7 +168,7 @@ class DenylistEntryAdmin(LookingAdmin):
         return super().add_view(request, form_url, {**(extra_context or {}), **one_button})
 
     def save_model(self, request: HttpRequest, obj: DenylistEntry, form: Any, change: bool) -> None:
-        entries = DenylistEntry.objects.using(write_alias()).filter(claim=obj.claim, value=obj.value)
+        entries = DenylistEntry.objects.primary().filter(claim=obj.claim, value=obj.value)
         if form.session is None:
             with transaction.atomic(using=write_alias()):
                 # It may be there already, for less long, and forgotten by the processes that have read it.

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import sessions
 from ..db.user_rows import read_pk
 from ..jose.encoding import read_id
-from ..models import Reason, Session, write_alias
+from ..models import Reason, Session
 from .base import (
     LookingAdmin,
     ReasonFilter,
@@ -114,7 +114,7 @@ class SessionAdmin(LookingAdmin):
         return None
 
     def _revoke(self, request: HttpRequest, keys: list[uuid.UUID]) -> int:
-        rows = Session.objects.using(write_alias())
+        rows = Session.objects.primary()
         # Nothing is left to end of those that expired.
         held = dict(rows.filter(pk__in=keys).holding_access().values_list("pk", "revoked_at"))
         count = sessions.revoke_each(rows.filter(pk__in=list(held)), Reason.ADMIN, request)

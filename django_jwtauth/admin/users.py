@@ -17,7 +17,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext, ngettext
 
 from .. import sessions
-from ..models import Reason, Session, write_alias
+from ..models import Reason, Session
 from ..users import user_key
 from .base import (
     AnyModelAdmin,
@@ -75,7 +75,7 @@ class UserSessionsMixin(AnyModelAdmin):
             raise Http404
         back = self._url(user, "change")
         if not is_confirmed(request):
-            count = Session.objects.using(write_alias()).live().filter(user_id=user_key(user)).count()
+            count = Session.objects.primary().live().filter(user_id=user_key(user)).count()
             found = ngettext("%(user)s has %(count)d live session.", "%(user)s has %(count)d live sessions.", count)
             text = [found % {"user": user, "count": count}, will_end()]
             return ask(self, request, title=gettext("Revoke all sessions"), text=text, back=back)

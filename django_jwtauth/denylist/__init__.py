@@ -20,7 +20,7 @@ def deny(entries: Sequence[DenylistEntry]) -> None:
     entries = sorted(entries, key=lambda entry: entry.value)
     ids = [encode_id(entry.value) for entry in entries]
     with transaction.atomic(using=alias):
-        DenylistEntry.objects.using(alias).bulk_create(entries, batch_size=BATCH, ignore_conflicts=True)
+        DenylistEntry.objects.primary().bulk_create(entries, batch_size=BATCH, ignore_conflicts=True)
     _enforce(ids)
 
 
@@ -32,7 +32,7 @@ def deny_sessions(sessions: SessionQuerySet, keys: Sequence[UUID], reason: str, 
     alias = write_alias()
     ids = [encode_id(key) for key in keys]
     with transaction.atomic(using=alias):
-        entries = DenylistEntry.objects.using(alias)
+        entries = DenylistEntry.objects.primary()
         added = sum(entries.add_sessions(sessions.filter(pk__in=some), reason, user_id) for some in chunks(keys))
     _enforce(ids)
     return added
@@ -40,10 +40,9 @@ def deny_sessions(sessions: SessionQuerySet, keys: Sequence[UUID], reason: str, 
 
 def deny_issued_before(epoch: int, expires_at: datetime, reason: str) -> None:
     """Deny all access tokens of ours that were issued before an epoch, in seconds since 1970."""
-    alias = write_alias()
     entry = DenylistEntry(claim=DenylistEntry.Claim.IAT, value=UUID(int=epoch), expires_at=expires_at, reason=reason)
-    DenylistEntry.objects.using(alias).bulk_create([entry], ignore_conflicts=True)
-    transaction.on_commit(denylist.clear, using=alias)
+    DenylistEntry.objects.primary().bulk_create([entry], ignore_conflicts=True)
+    transaction.on_commit(denylist.clear, using=write_alias())
 
 
 def _enforce(ids: Sequence[str]) -> None:
@@ -63,4 +62,4 @@ def allow(entries: DenylistQuerySet) -> int:
 
     Every process, this one too, follows within ``DENYLIST_INTERVAL``.
     """
-    return entries.using(write_alias()).delete()[0]
+    return entries.primary().delete()[0]

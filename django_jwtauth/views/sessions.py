@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from .. import sessions, users
 from ..authentication import INVALID_TOKEN_CHALLENGE, JWTAuthentication
 from ..jose.encoding import decode_id
-from ..models import Reason, Session, SessionQuerySet, write_alias
+from ..models import Reason, Session, SessionQuerySet
 from ..permissions import MayManageSessions
 from ..serializers import EndSessionsSerializer, SessionSerializer
 from .base import AuthView
@@ -36,7 +36,7 @@ class SessionsView(AuthView):
     def get_queryset(self) -> SessionQuerySet:
         """Return the live sessions of the user, newest first."""
         user_id = users.user_key(self.request.user)
-        sessions_of_user = Session.objects.using(write_alias()).filter(user_id=user_id)
+        sessions_of_user = Session.objects.primary().filter(user_id=user_id)
         return sessions_of_user.live().order_by("-created_at", "pk")
 
 

@@ -19,7 +19,7 @@ from ... import sessions, users
 from ...conf import get_config
 from ...jose.encoding import decode_id
 from ...jose.strict_json import check_nesting
-from ...models import Session, write_alias
+from ...models import Session
 from ...tokens import refresh as refresh_tokens
 from ...tokens.access import get_codec
 
@@ -136,7 +136,7 @@ def _session_of(sid: str) -> str:
 
 
 def _find(pk: Any) -> Session | None:
-    return Session.objects.using(write_alias()).select_related("user").filter(pk=pk).first()
+    return Session.objects.primary().select_related("user").filter(pk=pk).first()
 
 
 def _state(session: Session) -> str:

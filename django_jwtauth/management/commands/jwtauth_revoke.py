@@ -16,7 +16,7 @@ from django_jwtauth.management.tokens import read_token
 from ...conf import get_config
 from ...db.user_rows import names_nobody
 from ...jose.encoding import read_id
-from ...models import Reason, Session, SessionQuerySet, write_alias
+from ...models import Reason, Session, SessionQuerySet
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -84,7 +84,7 @@ class Command(BaseCommand):
         if options["older_than"] is None and not any(options[name] for name in ("user", "session", "token", "all")):
             raise CommandError("Say which: --user, --session, --token, --older-than or --all.")
         # Ended ones as well, while an access token of theirs may be alive: after a restore it is not on the denylist.
-        chosen = Session.objects.using(write_alias()).holding_access()
+        chosen = Session.objects.primary().holding_access()
         if options["user"] is not None:
             chosen = chosen.filter(user_id=find_user(options["user"]).pk)
         if options["session"] is not None:
