@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from os.path import dirname, join, normpath, relpath
 from pathlib import Path
 from typing import Any
 
@@ -33,50 +34,46 @@ autodoc_member_order = "bysource"
 # Names of other projects: to link them takes their inventories, and those the network.
 nitpick_ignore_regex = [("py:.*", r"(?!django_jwtauth).*")]
 
-DOCS = Path(__file__).parent
-
 README_SECTIONS = {
     "": "index.md",
     "set-up": "index.md#set-up",
     "try-it": "index.md#try-it",
     "how-it-works": "index.md#how-it-works",
     "versions": "index.md#versions",
-    "endpoints": "endpoints.md",
-    "error-codes": "endpoints.md#error-codes",
-    "settings": "settings.md",
-    "signing-keys": "settings.md#signing-keys",
-    "what-revocation-promises": "promises.md",
-    "when-a-user-changes": "promises.md#when-a-user-changes",
-    "python-api": "python.md",
-    "sessions": "python.md#sessions",
-    "more-claims": "python.md#more-claims",
-    "signals": "python.md#signals",
-    "audit-log": "python.md#audit-log",
-    "views": "python.md#views",
-    "throttles": "python.md#throttles",
-    "testing": "python.md#testing",
-    "admin": "commands.md#admin",
-    "commands": "commands.md#commands",
-    "system-checks": "commands.md#system-checks",
-    "before-production": "deployment.md#before-production",
-    "what-it-costs": "performance.md",
-    "other-packages": "comparison.md",
+    "endpoints": "reference/endpoints.md",
+    "error-codes": "reference/endpoints.md#error-codes",
+    "settings": "reference/settings.md",
+    "signing-keys": "reference/settings.md#signing-keys",
+    "what-revocation-promises": "explanation/promises.md",
+    "when-a-user-changes": "explanation/promises.md#when-a-user-changes",
+    "python-api": "reference/python.md",
+    "sessions": "reference/python.md#sessions",
+    "more-claims": "reference/python.md#more-claims",
+    "signals": "reference/python.md#signals",
+    "audit-log": "reference/python.md#audit-log",
+    "views": "reference/python.md#views",
+    "throttles": "reference/python.md#throttles",
+    "testing": "reference/python.md#testing",
+    "admin": "reference/commands.md#admin",
+    "commands": "reference/commands.md#commands",
+    "system-checks": "reference/commands.md#system-checks",
+    "before-production": "howto/deployment.md#before-production",
+    "what-it-costs": "project/assurance/performance.md",
+    "other-packages": "explanation/comparison.md",
 }
 """Where the site shows the sections of the README."""
 FILES = {
-    "CHANGELOG.md": "changes.md",
-    "CONTRIBUTING.md": "contributing.md",
-    "SECURITY.md": "security.md",
-    "benchmarks/README.md": "performance.md",
-    "example_project/README.md": "example.md",
+    "CHANGELOG.md": "project/changes.md",
+    "CONTRIBUTING.md": "project/contributing.md",
+    "SECURITY.md": "project/security.md",
+    "benchmarks/README.md": "project/assurance/performance.md",
+    "example_project/README.md": "tutorial/example.md",
 }
 """What the site has for other files of the repository."""
-OPTIONAL = {"admin", "demo", "threat-model"}
-"""Pages that index.md lists and that may not be there."""
 
 
 def on_site(path: str) -> str:
-    """Return what to link on the site for a file of the repository, by its path from the top and its anchor."""
+    """Map a file of the repository to a link from the top of the site. Paths begin at the top."""
     file, _, anchor = path.partition("#")
     if file == "README.md":
         return README_SECTIONS[anchor]
@@ -85,32 +82,34 @@ def on_site(path: str) -> str:
     return path.removeprefix("docs/") if path.startswith("docs/") else f"../{path}"
 
 
-def list_pages(app: Any, name: str, source: list[str]) -> None:
-    """List only pages that are there."""
-    if name == "index":
-        missing = {page for page in OPTIONAL if not (DOCS / f"{page}.md").exists()}
-        source[0] = "\n".join(line for line in source[0].split("\n") if line not in missing)
-
-
-def link_pages(app: Any, name: str, source: list[str]) -> None:
-    """Have links out of docs, as they work in the repository, lead to what the site has."""
-    source[0] = re.sub(r"\]\(\.\./([^)]+)\)", lambda link: f"]({on_site(link[1])})", source[0])
-
-
-def adapt_included(app: Any, path: Path, page: str, source: list[str]) -> None:
-    """Make pages of what is included from elsewhere in the repository. The README's titles rise a level."""
-    is_readme = path == Path("../README.md")
+def adapt(text: str, place: str, page: str) -> str:
+    """Rewrite the links of a file in the folder `place` of the repository for a page of the site."""
 
     def link(found: re.Match[str]) -> str:
-        if found[1].startswith("#"):
-            return f"]({README_SECTIONS[found[1][1:]]})" if is_readme else found[0]
-        return f"]({on_site(found[1].removeprefix('../'))})"
+        target = found[1] if not found[1].startswith("#") else f"README.md{found[1]}"
+        path = on_site(normpath(join(place, target)))
+        return f"]({relpath(path, dirname(page) or '.')})"
 
-    text = re.sub(r"\]\((?!https?:)([^)]+)\)", link, source[0])
-    source[0] = re.sub(r"^##", "#", text, flags=re.MULTILINE) if is_readme else text
+    return re.sub(r"\]\((?!https?:)([^)]+)\)", link, text)
+
+
+def adapt_page(app: Any, page: str, source: list[str]) -> None:
+    """Rewrite links that leave docs/. In the repository they lead to files, on the site to pages."""
+    source[0] = re.sub(
+        r"\]\((?:\.\./)+[^)]+\)", lambda link: adapt(link[0], join("docs", dirname(page)), page), source[0]
+    )
+
+
+def adapt_included(app: Any, path: Path, stem: str, source: list[str]) -> None:
+    """Make pages of what is included from elsewhere in the repository. The README's titles rise a level."""
+    page = app.env.docname  # MyST gives its last part only.
+    place = dirname(normpath(join("docs", path)))
+    if path.name == "README.md" and not place:
+        source[0] = re.sub(r"^##", "#", adapt(source[0], place, page), flags=re.MULTILINE)
+    else:
+        source[0] = re.sub(r"\]\((?!https?:|#)[^)]+\)", lambda link: adapt(link[0], place, page), source[0])
 
 
 def setup(app: Any) -> None:
-    app.connect("source-read", list_pages)
-    app.connect("source-read", link_pages)
+    app.connect("source-read", adapt_page)
     app.connect("include-read", adapt_included)

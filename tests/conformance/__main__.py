@@ -1,4 +1,4 @@
-"""``python -m tests.conformance docs/conformance.md`` writes the table of all statements into the page."""
+"""``python -m tests.conformance PAGE`` writes the table of all statements into the page."""
 
 from __future__ import annotations
 

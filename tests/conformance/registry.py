@@ -1,6 +1,6 @@
 """
 What the standards ask and what this app promises beyond them. Each statement is said where it is tested, and
-docs/conformance.md has a table of all of them.
+The page `PAGE` has a table of all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.support.pages import table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-PAGE = ROOT / "docs" / "conformance.md"
+PAGE = ROOT / "docs" / "project" / "assurance" / "conformance.md"
 BEGIN, END = "<!-- statements -->", "<!-- end of the statements -->"
 OWN = "our own promise"
 """The source of a statement about which the standards are silent."""
@@ -86,4 +86,4 @@ def _linked_section(source: str) -> str:
 
 def _linked_node(node: str) -> str:
     path, _, name = node.partition("::")
-    return f"[`{name}`](../{path})"
+    return f"[`{name}`](../../../{path})"

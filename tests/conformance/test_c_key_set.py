@@ -125,7 +125,7 @@ def test_the_life_of_a_key(sign_with, published, log_in, call, refuses):
 )
 def test_the_documented_waits(client):
     assert client.get(JWKS)["Cache-Control"] == f"public, max-age={5 * 60}"
-    page = (ROOT / "docs" / "keys.md").read_text()
+    page = (ROOT / "docs" / "howto" / "keys.md").read_text()
     standby, signing, removed = re.findall(
         r"^\d\. \*\*(?:Standby|Signing|Removed)\.\*\*.*?(?=^\d\. |^#|^To )", page, re.S | re.M
     )

@@ -1,4 +1,4 @@
-"""docs/conformance.md has every statement, as it is written at its test, and each test that it names exists."""
+"""The conformance page has every statement, as written at its test, and names tests that exist."""
 
 from __future__ import annotations
 

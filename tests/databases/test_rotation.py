@@ -1,7 +1,7 @@
 """Keys change on two servers, one after the other, while clients go on: no request fails and no session ends.
 
 Each server is replaced as a rolling deployment does it: the new one starts on the same socket with the new settings,
-then the old one stops. How long is waited between two deployments is what docs/keys.md says.
+then the old one stops. How long is waited between two deployments is what docs/howto/keys.md says.
 ``JWTAUTH_ROTATION_REQUESTS=20000 python -m pytest -s tests/databases/test_rotation.py`` is the full size, and
 prints how many.
 """

@@ -1,9 +1,9 @@
 """
 Follow the README in a new project, with the built wheel and nothing of this checkout.
 
-`python -m tests.docs.quickstart dist/*.whl` makes a virtual environment and a project whose users log in by e-mail
-address, as docs/users.md tells, adds what the `quickstart` blocks of README.md say, starts a server on 127.0.0.1 and
-logs in, calls a view, refreshes, revokes and is refused.
+`python -m tests.docs.quickstart dist/*.whl` makes a virtual environment and a project whose users
+log in by email address (docs/howto/users.md), adds the `quickstart` blocks of README.md, starts a
+server on 127.0.0.1, logs in, calls a view, refreshes, revokes and is refused.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from tests.docs.readme import README, block
+from tests.docs.readme import DOCS, block
 
-USERS = README.parent / "docs" / "users.md"
+USERS = DOCS / "howto" / "users.md"
 EMAIL, PASSWORD = "ada@example.com", "correct horse battery staple"
 
 # A view of the new project, beside what the README has it add.

@@ -1,5 +1,5 @@
 """
-The commands and code of README.md, of the pages beside it and of those in docs, which are run so that they stay true.
+Commands and code of README.md, of the pages beside it and of docs/, run so that they stay true.
 
 A block that something refers to is a fenced one with its name in a comment directly before it:
 
@@ -22,8 +22,12 @@ import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-README = Path(__file__).parents[2] / "README.md"
-PAGES = [*sorted(README.parent.glob("*.md")), *sorted((README.parent / "docs").glob("*.md"))]
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+NAMES = {str(page.relative_to(ROOT)): page for page in PAGES}
+"""The pages by their paths: every folder has an ``index.md``."""
 
 FENCE = re.compile(
     r"^(?:<!-- (?P<comment>[^\n]*?) -->\n)?(?P<indent> *)```(?P<language>[^\s`]*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$",

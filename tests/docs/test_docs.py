@@ -22,8 +22,7 @@ class MountedURLs:
     urlpatterns = (path("auth/", include("django_jwtauth.urls")),)
 
 
-PATHS = {page.name: page for page in readme.PAGES}
-PAGES = {name: path.read_text() for name, path in PATHS.items()}
+PAGES = {name: path.read_text() for name, path in readme.NAMES.items()}
 
 
 def anchors(text: str) -> set[str]:
@@ -42,12 +41,13 @@ class TestPages:
     def test_every_link_leads_somewhere(self, name: str) -> None:
         for target in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[name]):
             file, _, anchor = target.partition("#")
-            page = PATHS[name].parent / (file or name)
+            here = readme.NAMES[name]
+            page = here.parent / file if file else here
             assert page.is_file(), target
             assert not anchor or anchor in anchors(page.read_text()), target
 
     def test_every_jwk_set_of_this_app_is_where_the_package_serves_it(self, name: str) -> None:
-        if name == "issuers.md":
+        if name == "docs/howto/issuers.md":
             assert "https://api.example.com/" in PAGES[name]
         for place in re.findall(r"https://api\.example\.com(/[^\"\s]*jwks\.json)", PAGES[name]):
             assert resolve(place, MountedURLs).func.view_class is JWKSView
@@ -64,17 +64,19 @@ class TestPages:
 
 
 def test_the_stages_are_those_of_the_command() -> None:
-    assert first_cells(PAGES["keys.md"], "stage") == list(STAGES)
+    assert first_cells(PAGES["docs/howto/keys.md"], "stage") == list(STAGES)
 
 
 def test_the_variables_of_the_gateway_are_those_of_its_configuration() -> None:
     configuration = (EXAMPLE / "gateway" / "haproxy.cfg").read_text()
     read = set(re.findall(r"\$\{(\w+)", configuration)) | set(re.findall(r"defined\((\w+)\)", configuration))
-    written = {name for cell in first_cells(PAGES["gateway.md"], "variable") for name in re.findall(r"\w+", cell)}
+    written = {
+        name for cell in first_cells(PAGES["docs/howto/gateway.md"], "variable") for name in re.findall(r"\w+", cell)
+    }
     assert written == read
     defaults = dict(re.findall(r"\$\{(\w+)-([^}]+)\}", configuration))
     for name, default in defaults.items():
-        assert f"| `{name}` | `{default}` |" in PAGES["gateway.md"]
+        assert f"| `{name}` | `{default}` |" in PAGES["docs/howto/gateway.md"]
 
 
 def test_five_minutes_are_what_the_view_says() -> None:

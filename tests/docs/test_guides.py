@@ -27,10 +27,9 @@ from django_jwtauth.authentication import JWTAuthentication
 from django_jwtauth.models import DenylistEntry, Session
 from django_jwtauth.throttling import OutcomeThrottle
 from notes.views import PingView
-from tests.docs.readme import README, blocks, project, steps
+from tests.docs.readme import DOCS, blocks, project, steps
 from tests.support.answers import AUTHORIZATIONS
 
-DOCS = README.parent / "docs"
 PASSWORD = "correct horse"
 
 
@@ -53,7 +52,7 @@ def with_token(pair: Any) -> Any:
 
 class TestClaims:
     def test_scopes_are_granted_and_asked_for(self, user: Any, jwtauth: Callable[..., None]) -> None:
-        guide = code("claims.md", user=user, request=None)
+        guide = code("howto/claims.md", user=user, request=None)
         jwtauth(CLAIMS=guide["claims"])
         view = guide["ReportView"].as_view()
         assert view(with_token(sessions.start(user))).status_code == HTTPStatus.FORBIDDEN
@@ -73,7 +72,7 @@ class TestClaims:
     def test_reading_asks_for_another_scope_than_writing(
         self, method: str, scope: str, granted: bool, user: Any, jwtauth: Callable[..., None]
     ) -> None:
-        guide = code("claims.md", user=user, request=None)
+        guide = code("howto/claims.md", user=user, request=None)
         jwtauth(CLAIMS=lambda user, session, request: {"scope": scope})
 
         class View(guide["APIView"]):  # type: ignore[misc]
@@ -94,7 +93,7 @@ class TestUsers:
     @pytest.fixture
     def guide(self, db: None) -> Any:
         with isolate_apps("tests.support.people"):
-            yield code("users.md")
+            yield code("howto/users.md")
 
     def test_addresses_are_one_in_whatever_case(self, guide: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
         model, found = guide["User"], []
@@ -119,14 +118,14 @@ class TestUsers:
 class TestRememberMe:
     @pytest.mark.parametrize(("remember_me", "days"), [(True, 90), (False, 0.5)])
     def test_it_decides_how_long_the_session_lives(self, remember_me: bool, days: float, user: Any) -> None:
-        view = code("remember-me.md")["LoginView"]
+        view = code("howto/remember-me.md")["LoginView"]
         answer = post(view, username="alice", password=PASSWORD, remember_me=remember_me)
         lives = user.jwtauth_sessions.get().ends_at - timezone.now()
         assert abs(lives - timedelta(days=days)) < timedelta(minutes=1)
         assert answer.data["refresh_expires_in"] <= min(days, 14) * 24 * 60 * 60
 
     def test_a_wrong_password_is_refused(self, user: Any) -> None:
-        answer = post(code("remember-me.md")["LoginView"], username="alice", password="wrong")
+        answer = post(code("howto/remember-me.md")["LoginView"], username="alice", password="wrong")
         assert (answer.status_code, answer.data["code"]) == (HTTPStatus.UNAUTHORIZED, "invalid_credentials")
 
 
@@ -140,7 +139,7 @@ class TestThrottling:
     ) -> None:
         backend = "django.core.cache.backends.locmem.LocMemCache"
         settings.CACHES = {"default": {"BACKEND": backend}, "throttles": {"BACKEND": backend, "LOCATION": "throttles"}}
-        view = code("throttling.md")["LoginView"]
+        view = code("howto/throttling.md")["LoginView"]
         monkeypatch.setattr(view.throttle_classes[0], "default_rate", "2/hour")
         answers = [post(view, username="alice", password="wrong").status_code for _ in range(3)]
         assert answers == [HTTPStatus.UNAUTHORIZED] * 2 + [HTTPStatus.TOO_MANY_REQUESTS]
@@ -150,7 +149,7 @@ class TestThrottling:
         assert post(view, username="alice", password="wrong").status_code == HTTPStatus.UNAUTHORIZED
 
     def test_the_rates_replace_ours(self, user: Any, client: Any, settings: Any) -> None:
-        settings.REST_FRAMEWORK = with_first_block("throttling.md", settings.REST_FRAMEWORK)
+        settings.REST_FRAMEWORK = with_first_block("howto/throttling.md", settings.REST_FRAMEWORK)
         bodies = [{"username": "alice", "password": "wrong"}] * 6
         statuses = [client.post("/auth/token/", body).status_code for body in bodies]
         assert statuses == [HTTPStatus.UNAUTHORIZED] * 5 + [HTTPStatus.TOO_MANY_REQUESTS]
@@ -167,7 +166,7 @@ class TestProxies:
     def test_one_proxy_is_believed_and_no_client(
         self, headers: dict[str, str], address: str, user: Any, settings: Any
     ) -> None:
-        settings.REST_FRAMEWORK = with_first_block("proxies.md", settings.REST_FRAMEWORK)
+        settings.REST_FRAMEWORK = with_first_block("howto/proxies.md", settings.REST_FRAMEWORK)
         for remote in ("127.0.0.1", ""):  # the second one is a Unix socket
             session = sessions.start(user, RequestFactory(headers=headers).get("/", REMOTE_ADDR=remote)).session
             assert session.ip_address == address
@@ -182,7 +181,7 @@ class TestTasks:
         user.save()
         sessions.start(user)
         names = {"user": user}
-        for block in blocks(DOCS / "tasks.md"):
+        for block in blocks(DOCS / "howto/tasks.md"):
             if block.language == "python" and not block.comment:
                 exec(block.text, names)  # noqa: S102
         assert {session.revoke_reason for session in user.jwtauth_sessions.all()} == {"inactive", "logout"}
@@ -192,7 +191,7 @@ class TestTasks:
     @pytest.mark.django_db
     def test_the_commands_print_what_the_page_shows(self, capsys: pytest.CaptureFixture[str]) -> None:
         sessions.start(get_user_model().objects.create_user("ada"))
-        (console,) = [block.text for block in blocks(DOCS / "tasks.md") if block.language == "console"]
+        (console,) = [block.text for block in blocks(DOCS / "howto/tasks.md") if block.language == "console"]
         for command, printed in steps(console):
             call_command(*shlex.split(command.removeprefix("python manage.py ")))
             assert capsys.readouterr().out.strip() == printed
@@ -201,7 +200,7 @@ class TestTasks:
 class TestPlainViews:
     @pytest.fixture
     def guide(self) -> dict[str, Any]:
-        return code("plain-views.md")
+        return code("howto/plain-views.md")
 
     def test_a_token_is_let_in(self, guide: dict[str, Any], pair: Any) -> None:
         assert guide["hello"](with_token(pair)).content == b'{"hello": "alice"}'
@@ -240,7 +239,7 @@ class TestPlainViews:
 class TestPython:
     @pytest.fixture
     def view(self) -> Any:
-        return code("python.md")["LoginByLinkView"]
+        return code("reference/python.md")["LoginByLinkView"]
 
     def test_a_login_view_of_ones_own_answers_as_ours_does(self, view: Any, user: Any, client: Any) -> None:
         answer = post(view, code=signing.dumps("alice", salt="login by link"))
@@ -259,7 +258,7 @@ class TestPython:
             assert answer.data == ours.json()
 
     def test_a_token_may_come_from_elsewhere(self, pair: Any) -> None:
-        authentication = code("python.md")["HeaderAuthentication"]()
+        authentication = code("reference/python.md")["HeaderAuthentication"]()
         request = RequestFactory().get("/", headers={"X-Access-Token": pair.access_token})
         assert authentication.authenticate(request)[1].sid == pair.session.sid
         assert authentication.authenticate(with_token(pair)) is None
@@ -271,7 +270,7 @@ class TestPrivacy:
         old, new = sessions.start(user, request).session, sessions.start(user, request).session
         Session.objects.filter(pk=old.pk).update(refreshed_at=timezone.now() - timedelta(days=4))
         sessions.revoke(new)
-        told = code("privacy.md", user=user)
+        told = code("howto/privacy.md", user=user)
         kept = {row["revoke_reason"]: (row["ip_address"], row["user_agent"]) for row in told["about_sessions"]}
         assert kept == {"": (None, ""), "logout": ("127.0.0.1", "curl")}
         assert [row["reason"] for row in told["about_denials"]] == ["logout"]
@@ -298,7 +297,7 @@ class TestComingFromSimplejwt:
     @pytest.fixture
     def guide(self) -> dict[str, Any]:
         pytest.importorskip("rest_framework_simplejwt")
-        return code("coming-from-simplejwt.md")
+        return code("howto/coming-from-simplejwt.md")
 
     @pytest.fixture
     def view(self, guide: dict[str, Any]) -> Any:

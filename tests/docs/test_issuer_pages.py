@@ -1,4 +1,4 @@
-"""The settings of docs/issuers.md, with tokens and JWK Sets of the shape that each provider documents."""
+"""The settings of docs/howto/issuers.md, with tokens and JWK Sets of the shape that each provider documents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.docs.readme import README, block, project
 from tests.support import keys
 from tests.support.publisher import named
 
-PAGE = README.parent / "docs" / "issuers.md"
+PAGE = README.parent / "docs" / "howto" / "issuers.md"
 ACCESS = named("RS256", "7B0T1k2kPzQ-access", "access")
 OTHER = named("RS256", "zX9y-other", "id")
 EC = named("ES256", "ec-of-keycloak", "keycloak")

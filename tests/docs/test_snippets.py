@@ -32,10 +32,10 @@ from django.test.utils import isolate_apps
 
 from django_jwtauth import sessions, signals
 from django_jwtauth.jose.keys import generate_private_key
-from tests.docs.readme import PAGES, README, Block, blocks, project
+from tests.docs.readme import NAMES, Block, blocks, project
 
-BLOCKS = {page: blocks(page) for page in PAGES}
-PYTHON = {page.name: [block for block in found if block.language in {"python", "py"}] for page, found in BLOCKS.items()}
+BLOCKS = {name: blocks(page) for name, page in NAMES.items()}
+PYTHON = {name: [block for block in found if block.language in {"python", "py"}] for name, found in BLOCKS.items()}
 SHELL = [block for found in BLOCKS.values() for block in found if block.language in {"sh", "console", "bash", "shell"}]
 CHECKED = {"JWTAUTH", "REST_FRAMEWORK", "CACHES"}
 """Settings that can be changed while the tests run."""
@@ -146,7 +146,7 @@ def test_every_command_exists_and_takes_its_options() -> None:
 
 
 def test_the_blocks_are_found() -> None:
-    assert len(BLOCKS[README]) > 10
+    assert len(BLOCKS["README.md"]) > 10
     assert {line[0] for block in SHELL for line in command_lines(block)} >= {
         "migrate",
         "jwtauth_revoke",

@@ -1,4 +1,4 @@
-"""docs/threat-model.md: every test that it names exists, every "cannot" names one, and those proved nowhere else."""
+"""The threat model: each test it names exists, each "cannot" names one; and tests proved here only."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from django_jwtauth.tokens.pair import TokenPair
 from tests.support.keys import private_pem
 
 TESTS = Path(__file__).parents[1]
-PAGE = (TESTS.parent / "docs" / "threat-model.md").read_text()
+PAGE = (TESTS.parent / "docs" / "explanation" / "threat-model.md").read_text()
 TABLES = re.findall(r"^\| cannot \|.*\n\| -.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
 ROWS = [row for table in TABLES for row in table.splitlines()]
-NAMED = re.compile(r"\[`(test_\w+)`\]\(\.\./tests/((?:\w+/)*test_\w+\.py)\)")
+NAMED = re.compile(r"\[`(test_\w+)`\]\((?:\.\./)+tests/((?:\w+/)*test_\w+\.py)\)")
 
 OBTAIN, REFRESH, REVOKE, SESSIONS = "/auth/token/", "/auth/token/refresh/", "/auth/token/revoke/", "/auth/sessions/"
 
@@ -34,7 +34,7 @@ class TestPage:
 
     def test_every_test_that_is_named_exists(self) -> None:
         named = NAMED.findall(PAGE)
-        assert len(named) == PAGE.count("](../tests/"), "one is named in another form"
+        assert len(named) == PAGE.count("](../../tests/"), "one is named in another form"
         sources = {file: (TESTS / file).read_text() for _, file in named}
         missing = [name for name, file in named if not re.search(rf"^ *def {name}\(", sources[file], re.MULTILINE)]
         assert missing == []

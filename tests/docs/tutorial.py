@@ -1,5 +1,5 @@
 """
-Follow docs/tutorial.md as it is printed, from an empty directory, with the built wheel and nothing of this checkout.
+Follow docs/tutorial/tutorial.md as printed, with the built wheel and nothing of this checkout.
 
 `python -m tests.docs.tutorial dist/*.whl` types its commands into a shell, compares what they print, and writes the
 files it has one write. Three things are not as printed: pip takes the wheel of this path, the server listens on a
@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.docs.quickstart import environment, free_port, wait_for
 from tests.docs.readme import README, Block, blocks, pattern, steps
 
-PAGE = README.parent / "docs" / "tutorial.md"
+PAGE = README.parent / "docs" / "tutorial" / "tutorial.md"
 SERVER, ADDRESS, END = "manage.py runserver", "127.0.0.1:8000", "===ended==="
 
 

@@ -43,7 +43,7 @@ from django_jwtauth.tokens.pair import TokenPair
 from django_jwtauth.views import parsers
 from tests.docs.readme import README, block
 
-PAGE = README.parent / "docs" / "openapi.md"
+PAGE = README.parent / "docs" / "reference" / "openapi.md"
 PASSWORD = "correct horse"
 OBTAIN, REFRESH, REVOKE = "POST /auth/token/", "POST /auth/token/refresh/", "POST /auth/token/revoke/"
 LIST, END_ALL, END_ONE = "GET /auth/sessions/", "DELETE /auth/sessions/", "DELETE /auth/sessions/{sid}/"
@@ -532,7 +532,7 @@ def test_to_make_the_schema_changes_no_view():
 
 
 class TestPage:
-    """``docs/openapi.md``."""
+    """``docs/reference/openapi.md``."""
 
     def test_the_codes_are_those_of_the_schema(self, schema):
         schemas = schema["components"]["schemas"]

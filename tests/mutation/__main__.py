@@ -2,8 +2,8 @@
 Mutation testing: change the package in one place at a time, and see that a test fails.
 
 `python -m tests.mutation` does that with the modules below, or with those that are named. A mutant that survives must
-be explained in docs/mutation.md; the exit status is 1 where one is not. The modules are changed in copies below
-`build/mutation/`, never in place. On SQLite, without servers and processes.
+be explained in docs/project/assurance/mutation.md; the exit status is 1 where one is not. Modules are
+changed in copies below `build/mutation/`, never in place. On SQLite, without servers and processes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TESTS = {
 """The tests that know each module best; those that fail soonest come first."""
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "mutation"
-EXPLAINED = ROOT / "docs" / "mutation.md"
+EXPLAINED = ROOT / "docs" / "project" / "assurance" / "mutation.md"
 OPTIONS = ["-x", "-q", "--tb=no", "--assert=plain", "-p", "no:cacheprovider", "--nomigrations", "-m", "not processes"]
 TIMEOUT = 30.0
 """Seconds after which a mutant that makes a test hang is dead."""

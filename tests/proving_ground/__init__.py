@@ -1,4 +1,6 @@
-"""The proving ground: the promise of docs/revocation.md against real servers, real clients and real databases.
+"""The promise of revocation against real servers, real clients and real databases.
+
+docs/explanation/revocation.md has the promise and the results.
 
 Small by default. ``python -m tests.proving_ground --full`` is the full size, and writes down the worst delays.
 """

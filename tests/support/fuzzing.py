@@ -1,6 +1,7 @@
 """How thoroughly the fuzz tests look: small and the same in every run, or at length where the environment says so.
 
-``JWTAUTH_FUZZ_EXAMPLES`` is the number of examples of each fuzz test. docs/fuzzing.md has the commands.
+``JWTAUTH_FUZZ_EXAMPLES`` is the number of examples of each fuzz test.
+docs/project/assurance/fuzzing.md has the commands.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What hostile input costs: ``python -m tests.support.hostile_input`` prints time and memory of the worst that we know.
 
-The figures in docs/fuzzing.md are its output. It takes about a minute, and starts one server of its own.
+docs/project/assurance/fuzzing.md shows its output. It takes about a minute, and starts a server.
 """
 
 from __future__ import annotations

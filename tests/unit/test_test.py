@@ -32,7 +32,7 @@ from tests.docs.readme import block
 pytest_plugins = ["django_jwtauth.pytest_plugin"]
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "testing.md"
+PAGE = ROOT / "docs" / "howto" / "testing.md"
 
 
 @pytest.fixture
