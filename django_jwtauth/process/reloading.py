@@ -108,12 +108,17 @@ class Reloader(Generic[T]):
         self._plan = plan
         self._merge = merge
         self._on_failure = on_failure
-        self.clear()
+        self.held = self._nothing
+        self._states: dict[int, _State] = {}
 
     def clear(self) -> None:
         """Forget the value; the next request loads. What a load under way finds is dropped."""
-        self.held = self._nothing
-        self._states: dict[int, _State] = {}
+        state = self._state()
+        # Under the lock, or a load that ends at this moment would restore an older value.
+        with state.lock:
+            self.held = self._nothing
+            state.load, state.hung = None, False
+            state.begun_at = state.failed_at = NEVER
 
     def pin(self, value: T) -> None:
         """Hold a value that is never too old."""
@@ -137,7 +142,7 @@ class Reloader(Generic[T]):
             return held.value
         if arrived.since(held.as_of) <= max_age:
             self._begin(arrived, max_age)
-            return self.held.value
+        # ``held`` is read anew each time: another thread may clear it, and nothing held would be nothing denied.
         # The load under way may have begun too long before this request arrived. Then the next one counts.
         for _ in range(2):
             load = self._begin(arrived, max_age) if arrived.since(self.held.as_of) > max_age else None

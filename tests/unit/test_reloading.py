@@ -105,6 +105,13 @@ class TestAge:
         assert get(reloader) == 1
         assert source.threads[0].daemon, "a load that hangs would keep the process from ending"
 
+    @pytest.mark.parametrize("age", [81, 101])
+    def test_a_request_is_not_answered_from_what_was_cleared_meanwhile(self, reloader, source, clocks, age):
+        get(reloader)
+        clocks.pass_(age)
+        source.here, source.during = True, lambda: source.count == 2 and reloader.clear()
+        assert get(reloader) == 3
+
     @pytest.mark.parametrize(("age", "count"), [(0, 1), (69, 1), (81, 2), (100, 2)])
     def test_it_is_refreshed_in_the_background_before_it_is_too_old(self, reloader, source, clocks, age, count):
         get(reloader)
@@ -331,6 +338,21 @@ class TestHang:
         hanging.clear()
         source.finish()
         assert hanging.held.value == 0
+
+    def test_so_is_what_it_finds_while_everything_is_cleared(self, reloader, source, clocks, monkeypatch):
+        get(reloader)
+        state_of = reloader._state
+
+        def clear_once_it_is_known():
+            state = state_of()
+            monkeypatch.undo()
+            reloader.clear()
+            return state
+
+        source.during = lambda: monkeypatch.setattr(reloader, "_state", clear_once_it_is_known)
+        source.here = True
+        reloader._begin(Moment.now(), MAX_AGE)
+        assert reloader.held.value == 0
 
     @pytest.mark.parametrize("jump", [-3600, 0, 3600])
     def test_the_wait_counts_from_when_the_request_arrived(self, source, clocks, monkeypatch, jump):
