@@ -34,7 +34,7 @@ def measure(tokens: Sequence[str], rounds: int) -> list[tuple[str, float]]:
 
 def _steps(tokens: Sequence[str]) -> list[Step]:
     from django_jwtauth import sessions, users
-    from django_jwtauth.authentication import JWTAuthentication, to_api_exception
+    from django_jwtauth.authentication import JWTAuthentication, _refusal
     from django_jwtauth.conf import get_config
     from django_jwtauth.denylist.snapshot import denylist
     from django_jwtauth.jose.encoding import b64url_decode
@@ -57,7 +57,7 @@ def _steps(tokens: Sequence[str]) -> list[Step]:
         ("seen:   look the token up", codec.decode, tokens),
         ("seen:   and the clock", lambda each: codec.verify(each, time.time()), tokens),
         ("seen:   denylist", denylist.check, claims),
-        ("seen: the lazy user", lambda each: users.get_user(each, to_api_exception), claims),
+        ("seen: the lazy user", lambda each: users.get_user(each, _refusal, None), claims),
         ("never seen: decode", fresh.decode, tokens),
         ("never seen:   form", module._COMPACT.fullmatch, tokens),
         ("never seen:   base64url of the claims", b64url_decode, [body for _, body, _ in segments]),

@@ -26,20 +26,22 @@ logger = logging.getLogger("django_jwtauth")
 OVERTAKEN = "_jwtauth_overtaken"
 """Marks a user whose password was stored anew while this instance logged in."""
 
-Translate = Callable[[JWTAuthError], Exception]
+MapError = Callable[[JWTAuthError, Any], Exception]
 
 
-def get_user(claims: Claims, translate: Translate = lambda error: error) -> Any:
-    """Return the user whom verified claims name, lazily and without a query; of another issuer, whom ``USER`` returns.
+def get_user(claims: Claims, map_error: MapError = lambda error, request: error, request: Any = None) -> Any:
+    """Return the user whom verified claims name: a ``LazyUser``, or what ``USER`` returns for another issuer.
 
-    Raises ``InvalidTokenError`` where they name no possible user of ours; and, when the row is loaded, where
-    the user is gone or inactive, or ``UnavailableError`` where the database fails. ``translate`` turns these
-    into the caller's own exceptions, because a lazy user raises wherever it is first looked at.
+    Raises ``InvalidTokenError`` for a ``sub`` that cannot be a primary key. Loading the row raises it for
+    a user who is gone or inactive, and ``UnavailableError`` if the database fails.
+
+    A lazy user is loaded wherever it is first looked at, so ``map_error(error, request)`` turns these
+    errors into the caller's own exceptions.
     """
     pk = local_pk(claims)
     if pk is None:
-        return _translated(_find_foreign, claims, translate)
-    return LazyUser(pk, translate)
+        return raising(_find_foreign, claims, map_error, request)
+    return LazyUser(pk, map_error, request)
 
 
 def load_user(claims: Claims) -> Any:
@@ -159,14 +161,15 @@ def _find_foreign(claims: Claims) -> Any:
     return user
 
 
-def _translated(load: Callable[[Any], Any], key: Any, translate: Translate) -> Any:
+def raising(load: Callable[[Any], Any], key: Any, map_error: MapError, request: Any) -> Any:
+    """Return ``load(key)``. Raises what ``map_error`` makes of an error of this app."""
     try:
         return load(key)
     except JWTAuthError as error:
-        translated = translate(error)
-        if translated is error:
+        mapped = map_error(error, request)
+        if mapped is error:
             raise
-        raise translated from error
+        raise mapped from error
 
 
 class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]
@@ -176,13 +179,14 @@ class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]
     loads one ordinary row, and a user loaded is a user checked.
     """
 
-    def __init__(self, pk: Any, translate: Translate) -> None:
-        # Past the base class, which looks at every attribute in Python: this runs at every request.
-        object.__setattr__(self, "_named", (pk, translate))
+    def __init__(self, pk: Any, map_error: MapError, request: Any = None) -> None:
+        # Bypass the base class, which intercepts every attribute in Python: this runs at every request.
+        # For the same reason there is no partial of map_error and request.
+        object.__setattr__(self, "_named", (pk, map_error, request))
 
     _wrapped: Any = empty
     # What the base class calls, once, to load the user.
-    _setupfunc = property(lambda self: partial(_translated, _load, *self.__dict__["_named"]))
+    _setupfunc = property(lambda self: partial(raising, _load, *self.__dict__["_named"]))
     is_authenticated = True
     is_anonymous = False
     pk = property(lambda self: self.__dict__["_named"][0])

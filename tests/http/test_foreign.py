@@ -568,7 +568,7 @@ class TestUsers:
         trust(USER=user_of)
         assert users.get_user(sessions.verify(token(KEY, sub="alice"))) == alice
         with pytest.raises(LookupError, match="token_invalid"):
-            users.get_user(sessions.verify(token(KEY, sub="bob")), lambda error: LookupError(error.code))
+            users.get_user(sessions.verify(token(KEY, sub="bob")), lambda error, request: LookupError(error.code))
 
     @pytest.mark.usefixtures("_trusted", "db")
     @pytest.mark.parametrize(

@@ -52,10 +52,10 @@ class TestWithoutAQuery:
         with django_assert_num_queries(0):
             assert lazy == user
             assert user == lazy
-            assert lazy == users.LazyUser(user.pk, lambda error: error)
+            assert lazy == users.LazyUser(user.pk, lambda error, request: error)
             assert (lazy != user) is False
             assert lazy != other_user
-            assert users.LazyUser(other_user.pk, lambda error: error) != user
+            assert users.LazyUser(other_user.pk, lambda error, request: error) != user
             assert other_user != lazy
             assert lazy != user.pk
             assert lazy != AnonymousUser()
@@ -140,11 +140,11 @@ class TestRefused:
         assert isinstance(caught.value.__cause__, OperationalError)
 
     def test_refusals_are_raised_in_the_callers_own_words(self, db):
-        lazy = users.get_user(claims("99"), lambda error: LookupError(error.code))
+        lazy = users.get_user(claims("99"), lambda error, request: LookupError(error.code))
         with pytest.raises(LookupError, match="token_invalid"):
             lazy.username  # noqa: B018
         with pytest.raises(LookupError, match="token_invalid"):
-            users.get_user(claims("x"), lambda error: LookupError(error.code))
+            users.get_user(claims("x"), lambda error, request: LookupError(error.code))
 
     @pytest.mark.parametrize("sub", ["", "x", "01", " 1", "1 ", "+1", "1.0", "1_0", "٣", "\0", "1\0", "\ud800", "None"])
     def test_a_subject_that_is_no_canonical_key_of_ours_names_nobody(self, sub):
