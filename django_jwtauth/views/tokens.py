@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -142,6 +143,21 @@ class TokenObtainView(TokenPairView):
 
     serializer_class = TokenObtainSerializer
     throttle_classes = (LoginThrottle, LoginAccountThrottle, GoodLoginThrottle)
+
+    @sensitive_variables()
+    def validated(self, request: Request) -> dict[str, Any]:
+        """Return the credentials, or answer 400, which is a failed login where a password may have been tried."""
+        serializer = self.get_serializer(data=request.data)
+        try:
+            serializer.is_valid(raise_exception=True)
+        except BadRequest:
+            # By the serializer itself, as the REST framework's AuthTokenSerializer does once all fields are valid.
+            with suppress(BadRequest):
+                serializer.to_internal_value(request.data)
+                self._outcome = False
+            raise
+        credentials: dict[str, Any] = serializer.validated_data
+        return credentials
 
     @sensitive_variables()
     def get_token_pair(self, request: Request) -> TokenPair:

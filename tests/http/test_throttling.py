@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import OperationalError, connection
 from django.utils.datastructures import MultiValueDictKeyError
 from rest_framework import serializers
+from rest_framework.authtoken.serializers import AuthTokenSerializer
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.throttling import UserRateThrottle
 
@@ -97,6 +98,14 @@ class TestLogin:
         for body in ({}, {"username": "alice"}, [], "x"):
             assert client.post("/auth/token/", body, format="json").status_code == HTTPStatus.BAD_REQUEST
         assert login().status_code == HTTPStatus.UNAUTHORIZED
+
+    def test_a_serializer_that_tries_the_password_is_counted(self, user, login, rates, monkeypatch):
+        rates(jwtauth_login="1/min")
+        monkeypatch.setattr(views.TokenObtainView, "serializer_class", AuthTokenSerializer)
+        assert login(password="").status_code == HTTPStatus.BAD_REQUEST
+        assert login(password="correct horse").status_code == HTTPStatus.OK
+        assert login().status_code == HTTPStatus.BAD_REQUEST
+        assert login(password="correct horse").status_code == HTTPStatus.TOO_MANY_REQUESTS
 
     def test_an_account_is_limited_from_everywhere_together(self, user, login, rates):
         rates(jwtauth_login_account="3/hour")
