@@ -17,13 +17,14 @@ from rest_framework.permissions import AllowAny
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from .conf import DEFAULT_ISSUER, find_problems, get_config, is_count
+from .conf import DEFAULT_ISSUER, find_problems, get_config
 from .denylist.source import tables_differ_by_schema
 from .issuers import trusted as issuers
 from .issuers.own import FROM_SECRET_KEY, load_keys
 from .jose.encoding import encode_id, new_id
 from .jose.key_parsing import UnusableKeyError
 from .models import write_alias
+from .rules.values import is_count
 from .throttling import THROTTLES
 from .tokens.access import get_codec
 from .views import AuthView, TokenObtainView

@@ -1,19 +1,27 @@
 """The schema of the ``JWTAUTH`` setting: a frozen dataclass, read when used, never at import."""
 
-import difflib
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from .jose.encoding import is_text
+from .rules.members import Problem, Rule, check_members, raise_first
+from .rules.values import (
+    dict_of,
+    duration,
+    hook,
+    instance_of,
+    is_count,
+    is_filled_list,
+    is_text,
+    none_or,
+    one_or_more,
+)
 
 DEFAULT_ISSUER = "django-jwtauth"
 ZERO = timedelta(0)
@@ -24,7 +32,10 @@ class Config:
     """One attribute a setting, in lower case, with its default."""
 
     signing_keys: list[dict[str, Any] | str] | None = field(default=None, repr=False)
-    """Ordered: the first that can sign signs, all verify. ``"SECRET_KEY"``, and None, are those derived from that."""
+    """Ordered: the first that can sign signs, all verify.
+
+    ``"SECRET_KEY"`` stands for the keys derived from it and its fallbacks; None is those alone.
+    """
     issuer: str = DEFAULT_ISSUER
     """The ``iss`` claim, written and required."""
     audience: str | list[str] | tuple[str, ...] | None = None
@@ -36,11 +47,11 @@ class Config:
     session_lifetime: timedelta = timedelta(days=30)
     """How long a session lives at most."""
     reuse_leeway: timedelta = timedelta(seconds=10)
-    """How long the predecessor of a refresh token still gets the same successor."""
+    """Grace period: the previous refresh token may be sent again and gets the same new one."""
     leeway: timedelta = timedelta(seconds=5)
     """Clock skew allowed for ``exp``, ``nbf`` and ``iat``."""
     denylist_interval: timedelta | None = timedelta(seconds=5)
-    """Greatest age of the denylist in memory that a request may use. None: there is no denylist here."""
+    """Maximum age of the denylist in memory that a request may use. None: no denylist here."""
     denylist_max_staleness: timedelta = timedelta(seconds=60)
     """The same while the database does not answer."""
     token_cache_size: int = 4096
@@ -74,7 +85,8 @@ class Config:
     @property
     def revoked_within(self) -> timedelta:
         """How long the access tokens of a revoked session may still be accepted."""
-        return self.access_token_lifetime if self.denylist_interval is None else self.denylist_interval
+        interval = self.denylist_interval
+        return self.access_token_lifetime if interval is None else interval
 
     @cached_property
     def leeway_seconds(self) -> float:
@@ -82,145 +94,85 @@ class Config:
         return self.leeway.total_seconds()
 
 
-class Problem(NamedTuple):
-    """A mistake in the settings: the id of its system check, what is wrong, what to write."""
-
-    id: str
-    message: str
-    hint: str
-
-
-class Rule(NamedTuple):
-    """What a setting must be: the id of its check, a test, and the sentence that says what to write."""
-
-    id: str
-    accepts: Callable[[Any], bool]
-    hint: str
-    is_hook: bool = False
-
-
-def is_count(value: Any) -> bool:
-    """Whether a value is a whole number from 0."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def is_audience(value: Any) -> bool:
-    """Whether a value is a text, a list of texts that is not empty, or None."""
-    if isinstance(value, list | tuple):
-        return len(value) > 0 and all(is_text(item) for item in value)
-    return value is None or is_text(value)
-
-
-def _is_duration(least: timedelta, most: timedelta) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, timedelta) and least <= value <= most
-
-
-def is_hook(value: Any, *arguments: str) -> bool:
-    """Whether a value is a callable that can be called with these arguments, its dotted path, or None."""
-    if isinstance(value, str) and not _is_dotted_path(value):
-        return False
-    try:
-        hook = import_string(value) if isinstance(value, str) else value
-    except Exception:  # importing runs the project's code, which may raise anything
-        return False
-    return hook is None or (callable(hook) and not inspect.iscoroutinefunction(hook) and _takes(hook, arguments))
-
-
-def complaint(value: Any, is_hook: bool) -> str:
-    """Say what is wrong with an unusable value; of a hook's dotted path, what importing it raises."""
-    if is_hook and isinstance(value, str) and _is_dotted_path(value):
-        try:
-            import_string(value)
-        except Exception as error:  # as in is_hook
-            return f"cannot be imported. {type(error).__name__}: {error}"
-    return "is not usable."
-
-
-def _is_dotted_path(value: str) -> bool:
-    return all(name.isidentifier() for name in value.split("."))
-
-
-def _takes(hook: Callable[..., Any], arguments: Iterable[str]) -> bool:
-    try:
-        inspect.signature(hook).bind(*arguments)
-    except TypeError:
-        return False
-    except ValueError:  # one written in C, which does not tell
-        return True
-    return True
-
-
 _SECOND = timedelta(seconds=1)
-_CENTURY = timedelta(days=36_500)  # not timedelta.max, which no date can be so far from now
+_CENTURY = timedelta(days=36_500)
+"""Not ``timedelta.max``: now plus a lifetime must be a date."""
 
 RULES = {
     "SIGNING_KEYS": Rule(
-        "jwtauth.E003",
-        lambda value: value is None or (isinstance(value, list | tuple) and len(value) > 0),
-        'Write a non-empty list of keys such as [{"ALGORITHM": "ES256", "PRIVATE_KEY": Path("key.pem")}]. '
-        "`manage.py jwtauth_generate_key` makes one.",
+        none_or(is_filled_list),
+        'Write a non-empty list of keys such as [{"ALGORITHM": "ES256", "PRIVATE_KEY": '
+        'Path("key.pem")}]. `manage.py jwtauth_generate_key` makes one.',
+        id="jwtauth.E003",
     ),
-    "ISSUER": Rule("jwtauth.E004", is_text, 'Write a non-empty string such as "https://id.example.com".'),
+    "ISSUER": Rule(
+        is_text,
+        'Write a non-empty string such as "https://id.example.com".',
+        id="jwtauth.E004",
+    ),
     "AUDIENCE": Rule(
-        "jwtauth.E005", is_audience, "Write a non-empty string, a non-empty list of them, or None for the issuer."
+        none_or(one_or_more(is_text)),
+        "Write a non-empty string, a non-empty list of them, or None for the issuer.",
+        id="jwtauth.E005",
     ),
     "ACCESS_TOKEN_LIFETIME": Rule(
-        "jwtauth.E006",
-        _is_duration(_SECOND, _CENTURY),
+        duration(_SECOND, _CENTURY),
         "Write a timedelta from a second to 36500 days, such as timedelta(minutes=10).",
+        id="jwtauth.E006",
     ),
     "REFRESH_TOKEN_LIFETIME": Rule(
-        "jwtauth.E007",
-        _is_duration(_SECOND, _CENTURY),
+        duration(_SECOND, _CENTURY),
         "Write a timedelta from a second to 36500 days, such as timedelta(days=14).",
+        id="jwtauth.E007",
     ),
     "SESSION_LIFETIME": Rule(
-        "jwtauth.E008",
-        _is_duration(_SECOND, _CENTURY),
+        duration(_SECOND, _CENTURY),
         "Write a timedelta from a second to 36500 days, such as timedelta(days=30).",
+        id="jwtauth.E008",
     ),
     "REUSE_LEEWAY": Rule(
-        "jwtauth.E009",
-        _is_duration(ZERO, timedelta(seconds=60)),
+        duration(ZERO, timedelta(seconds=60)),
         "Write a timedelta from 0 to 60 seconds, such as timedelta(seconds=10). A longer one hides theft.",
+        id="jwtauth.E009",
     ),
     "LEEWAY": Rule(
-        "jwtauth.E010",
-        _is_duration(ZERO, timedelta(minutes=5)),
+        duration(ZERO, timedelta(minutes=5)),
         "Write a timedelta from 0 to 5 minutes, such as timedelta(seconds=5).",
+        id="jwtauth.E010",
     ),
     "DENYLIST_INTERVAL": Rule(
-        "jwtauth.E011",
-        lambda value: value is None or _is_duration(ZERO, timedelta(minutes=5))(value),
+        none_or(duration(ZERO, timedelta(minutes=5))),
         "Write a timedelta from 0 to 5 minutes, such as timedelta(seconds=5), or None where there is no denylist.",
+        id="jwtauth.E011",
     ),
     "DENYLIST_MAX_STALENESS": Rule(
-        "jwtauth.E012",
-        _is_duration(ZERO, timedelta(hours=1)),
+        duration(ZERO, timedelta(hours=1)),
         "Write a timedelta of at most an hour, not shorter than DENYLIST_INTERVAL, such as timedelta(seconds=60).",
+        id="jwtauth.E012",
     ),
-    "TOKEN_CACHE_SIZE": Rule("jwtauth.E013", is_count, "Write a whole number such as 4096, or 0 to remember no token."),
+    "TOKEN_CACHE_SIZE": Rule(
+        is_count,
+        "Write a whole number such as 4096, or 0 to remember no token.",
+        id="jwtauth.E013",
+    ),
     "MAX_SESSIONS_PER_USER": Rule(
-        "jwtauth.E014",
-        lambda value: value is None or (is_count(value) and 1 <= value <= 10_000),
+        none_or(lambda value: is_count(value) and 1 <= value <= 10_000),
         "Write a whole number from 1 to 10000, or None for no limit.",
+        id="jwtauth.E014",
     ),
-    "RECORD_CLIENT": Rule("jwtauth.E015", lambda value: isinstance(value, bool), "Write True or False."),
+    "RECORD_CLIENT": Rule(instance_of(bool), "Write True or False.", id="jwtauth.E015"),
     "CLAIMS": Rule(
-        "jwtauth.E016",
-        lambda value: is_hook(value, "user", "session", "request"),
+        hook("user", "session", "request"),
         'Write a callable or its dotted path such as "accounts.tokens.claims"; '
         "it takes (user, session, request) and returns a dict.",
-        is_hook=True,
+        id="jwtauth.E016",
     ),
     "TRUSTED_ISSUERS": Rule(
-        "jwtauth.E025",
-        lambda value: (
-            isinstance(value, Mapping)
-            and all(is_text(iss) and isinstance(entry, Mapping) for iss, entry in value.items())
-        ),
+        dict_of(instance_of(Mapping)),
         'Write a dict of issuers such as {"https://id.example.com": {"JWKS_URL": '
-        '"https://id.example.com/.well-known/jwks.json", "AUDIENCE": "notes"}}, or {} to trust none.',
+        '"https://id.example.com/.well-known/jwks.json", "AUDIENCE": "notes"}}, or {} to trust '
+        "none.",
+        id="jwtauth.E025",
     ),
 }
 
@@ -228,46 +180,27 @@ RULES = {
 def find_problems(raw: Any) -> list[Problem]:
     """Return every mistake that can be seen in the ``JWTAUTH`` dict alone."""
     if not isinstance(raw, Mapping):
-        return [Problem("jwtauth.E001", "JWTAUTH is not a dict.", 'Write JWTAUTH = {"ISSUER": "…"} or leave it out.')]
-    problems = [
-        Problem("jwtauth.E002", f"JWTAUTH has no setting {key!r}.", closest(key, RULES, "settings"))
-        for key in raw
-        if key not in RULES
-    ]
-    problems += [
-        Problem(rule.id, f"JWTAUTH['{key}'] {complaint(raw[key], rule.is_hook)}", rule.hint)
-        for key, rule in RULES.items()
-        if key in raw and not rule.accepts(raw[key])
-    ]
-    return problems or _find_contradictions(_build(raw))
+        hint = 'Write JWTAUTH = {"ISSUER": "…"} or leave it out.'
+        return [Problem("jwtauth.E001", "JWTAUTH is not a dict.", hint)]
+    problems = check_members("JWTAUTH", raw, RULES, id="jwtauth.E002", kind="setting")
+    return problems or list(_find_contradictions(_build(raw)))
 
 
-def closest(key: Any, names: Iterable[str], kind: str) -> str:
-    """Say which of these names was meant by an unknown one."""
-    close = difflib.get_close_matches(str(key).upper(), names, n=1)
-    return f"Did you mean '{close[0]}'?" if close else f"The {kind} are: {', '.join(names)}."
-
-
-def _find_contradictions(config: Config) -> list[Problem]:
-    problems = []
+def _find_contradictions(config: Config) -> Iterator[Problem]:
     if config.signing_keys is not None and config.issuer == DEFAULT_ISSUER:
-        problems.append(
-            Problem(
-                "jwtauth.E017",
-                "JWTAUTH has SIGNING_KEYS but no ISSUER of its own.",
-                'Write "ISSUER": the name or URL of this service. Two services that share a key and an issuer '
-                "accept each other's tokens.",
-            )
+        yield Problem(
+            "jwtauth.E017",
+            "JWTAUTH has SIGNING_KEYS but no ISSUER of its own.",
+            'Write "ISSUER": the name or URL of this service. Two services that share a key and an '
+            "issuer accept each other's tokens.",
         )
-    if config.denylist_interval is not None and config.denylist_max_staleness < config.denylist_interval:
-        problems.append(
-            Problem(
-                "jwtauth.E018",
-                "JWTAUTH['DENYLIST_MAX_STALENESS'] is shorter than DENYLIST_INTERVAL.",
-                RULES["DENYLIST_MAX_STALENESS"].hint,
-            )
+    interval = config.denylist_interval
+    if interval is not None and config.denylist_max_staleness < interval:
+        yield Problem(
+            "jwtauth.E018",
+            "JWTAUTH['DENYLIST_MAX_STALENESS'] is shorter than DENYLIST_INTERVAL.",
+            RULES["DENYLIST_MAX_STALENESS"].hint,
         )
-    return problems
 
 
 def _build(raw: Mapping[str, Any]) -> Config:
@@ -278,12 +211,11 @@ def _build(raw: Mapping[str, Any]) -> Config:
 def get_config() -> Config:
     """Return the settings in force.
 
-    Raises ``ImproperlyConfigured`` with the first mistake, because a server may start without running
-    the system checks.
+    Raises ``ImproperlyConfigured`` with the first mistake, because a server may start without
+    running the system checks.
     """
-    # In no variable: an error report would show it, keys and all.
-    for problem in find_problems(_raw()):
-        raise ImproperlyConfigured(f"{problem.message} {problem.hint} ({problem.id})")
+    # Not in a local variable: error reports would show it, keys included.
+    raise_first(find_problems(_raw()))
     return _build(_raw())
 
 

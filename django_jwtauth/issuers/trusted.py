@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
@@ -15,11 +15,21 @@ from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
 from ..claims import REGISTERED
-from ..conf import Config, Problem, closest, complaint, get_config, is_audience, is_hook
-from ..jose.encoding import is_text
+from ..conf import Config, get_config
 from ..jose.jwk_set import ASYMMETRIC
 from ..jose.key_parsing import UnusableKeyError
 from ..jose.keys import Key, KeyRing, thumbprint
+from ..rules.members import Problem, Rule, check_members, raise_first
+from ..rules.values import (
+    dict_of,
+    hook,
+    instance_of,
+    is_filled_list,
+    is_text,
+    list_of,
+    none_or,
+    one_or_more,
+)
 from .download import is_safe_url
 from .jwks import FetchedRing, fetched_ring
 
@@ -134,94 +144,74 @@ def _load_public(position: int, entry: Any) -> Key:
     return key
 
 
-class _Member(NamedTuple):
-    """What a member of an entry must be, and the sentence that says what to write."""
-
-    accepts: Callable[[Any], bool]
-    hint: str
-    is_hook: bool = False
-
-
-def _is_choice(allowed: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: len(_listed(value)) > 0 and all(map(allowed, _listed(value)))
-
-
-def _are_claims(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        is_text(name) and _is_choice(lambda item: isinstance(item, str | int))(accepted)
-        for name, accepted in value.items()
-    )
-
-
 MEMBERS = {
-    "JWKS_URL": _Member(
+    "JWKS_URL": Rule(
         lambda value: isinstance(value, str) and is_safe_url(value),
-        'Write an https URL without credentials, such as "https://id.example.com/.well-known/jwks.json"; '
-        "http is for 127.0.0.1 and localhost. Where the issuer has no TLS, as in a private network, give it TLS "
-        "or write its public keys as KEYS instead.",
+        "Write an https URL without credentials, such as "
+        '"https://id.example.com/.well-known/jwks.json"; http is for 127.0.0.1 and localhost. Where '
+        "the issuer has no TLS, as in a private network, give it TLS or write its public keys as "
+        "KEYS instead.",
     ),
-    "KEYS": _Member(
-        lambda value: isinstance(value, list | tuple) and len(value) > 0,
-        'Write a non-empty list of keys such as [{"ALGORITHM": "ES256", "PUBLIC_KEY": Path("issuer.pem"), '
-        '"KID": "the kid in its tokens"}].',
+    "KEYS": Rule(
+        is_filled_list,
+        'Write a non-empty list of keys such as [{"ALGORITHM": "ES256", "PUBLIC_KEY": '
+        'Path("issuer.pem"), "KID": "the kid in its tokens"}].',
     ),
-    "AUDIENCE": _Member(
-        is_audience,
-        'Write what the issuer puts into "aud" for this service: a string, or a list of which one is enough; '
-        "or None, and then REQUIRED_CLAIMS.",
+    "AUDIENCE": Rule(
+        none_or(one_or_more(is_text)),
+        'Write what the issuer puts into "aud" for this service: a string, or a list of which one '
+        "is enough; or None, and then REQUIRED_CLAIMS.",
     ),
-    "ALGORITHMS": _Member(
-        lambda value: isinstance(value, list | tuple) and _is_choice(lambda name: name in ASYMMETRIC)(value),
+    "ALGORITHMS": Rule(
+        list_of(lambda name: name in ASYMMETRIC),
         f'Write a list such as ["RS256"], of {", ".join(ASYMMETRIC)}.',
     ),
-    "TYP": _Member(
-        _is_choice(lambda name: name is None or is_text(name)),
+    "TYP": Rule(
+        one_or_more(none_or(is_text)),
         'Write what its tokens have in the header "typ", such as "at+jwt" or "JWT"; None where they have none.',
     ),
-    "REQUIRED_CLAIMS": _Member(
-        _are_claims,
-        "Write a dict of claims and the value, or the list of values of which one is enough, such as "
-        '{"token_use": "access", "client_id": ["web", "app"]}.',
+    "REQUIRED_CLAIMS": Rule(
+        dict_of(one_or_more(instance_of(str, int))),
+        "Write a dict of claims and the value, or the list of values of which one is enough, such "
+        'as {"token_use": "access", "client_id": ["web", "app"]}.',
     ),
-    "SUBJECT_CLAIM": _Member(
-        lambda value: value is None or (is_text(value) and value not in REGISTERED - {"sub"}),
+    "SUBJECT_CLAIM": Rule(
+        none_or(lambda value: is_text(value) and value not in REGISTERED - {"sub"}),
         'Write the claim that names the subject, such as "user_id"; "sub" where that is a number; '
         "or leave it out where sub is text.",
     ),
-    "USER": _Member(
-        lambda value: is_hook(value, "claims"),
+    "USER": Rule(
+        hook("claims"),
         'Write a callable or its dotted path such as "accounts.tokens.user"; '
         "it takes (claims) and returns a user or None.",
-        is_hook=True,
     ),
 }
 
 
 def find_problems(config: Config) -> list[Problem]:
     """Return every mistake that can be seen in the entries of ``TRUSTED_ISSUERS`` alone."""
-    return [problem for iss, entry in config.trusted_issuers.items() for problem in _find_problems(config, iss, entry)]
+    problems = []
+    for iss, entry in config.trusted_issuers.items():
+        place = f"JWTAUTH['TRUSTED_ISSUERS'][{iss!r}]"
+        problems += check_members(place, entry, MEMBERS, id="jwtauth.E026") or [
+            Problem("jwtauth.E027", f"{place} {wrong}", hint)
+            for wrong, hint in _find_contradictions(config, iss, entry)
+        ]
+    return problems
 
 
-def _find_problems(config: Config, iss: str, entry: Mapping[str, Any]) -> list[Problem]:
-    place = f"JWTAUTH['TRUSTED_ISSUERS'][{iss!r}]"
-    mistakes = [
-        (f" has no member {name!r}.", closest(name, MEMBERS, "members")) for name in entry if name not in MEMBERS
-    ]
-    mistakes += [
-        (f"['{name}'] {complaint(entry[name], member.is_hook)}", member.hint)
-        for name, member in MEMBERS.items()
-        if name in entry and not member.accepts(entry[name])
-    ]
-    return [Problem("jwtauth.E026", f"{place}{wrong}", hint) for wrong, hint in mistakes] or [
-        Problem("jwtauth.E027", f"{place} {wrong}", hint) for wrong, hint in _contradictions(config, iss, entry)
-    ]
-
-
-def _contradictions(config: Config, iss: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _find_contradictions(
+    config: Config,
+    iss: str,
+    entry: Mapping[str, Any],
+) -> Iterator[tuple[str, str]]:
     if iss == config.issuer:
         yield "is this service's own ISSUER.", "Leave it out: its own tokens are accepted already."
     if ("JWKS_URL" in entry) == ("KEYS" in entry):
-        yield "has both or neither of JWKS_URL and KEYS.", f"{MEMBERS['JWKS_URL'].hint} Write one of the two."
+        yield (
+            "has both or neither of JWKS_URL and KEYS.",
+            f"{MEMBERS['JWKS_URL'].hint} Write one of the two.",
+        )
     if "KEYS" in entry and "ALGORITHMS" in entry:
         yield "has ALGORITHMS beside KEYS.", "Leave ALGORITHMS out: each of the KEYS names its own."
     if "AUDIENCE" not in entry:
@@ -239,8 +229,7 @@ def _contradictions(config: Config, iss: str, entry: Mapping[str, Any]) -> Itera
 def trusted_issuers() -> Mapping[str, TrustedIssuer]:
     """Return the entries of ``TRUSTED_ISSUERS`` by issuer, their keys loaded. Raises ``ImproperlyConfigured``."""
     config = get_config()
-    for problem in find_problems(config):
-        raise ImproperlyConfigured(f"{problem.message} {problem.hint} ({problem.id})")
+    raise_first(find_problems(config))
     issuers = {
         iss: TrustedIssuer(iss=iss, **{name.lower(): value for name, value in entry.items()})
         for iss, entry in config.trusted_issuers.items()

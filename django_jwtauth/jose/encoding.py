@@ -4,7 +4,7 @@ import binascii
 import re
 import uuid
 from contextlib import suppress
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 # What base64 has and base64url has not becomes what neither has.
@@ -87,8 +87,3 @@ def encode_ids(padded: bytes) -> list[str]:
 def is_id(value: object) -> TypeGuard[str]:
     """Whether this is text that ``decode_id`` would take."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
-
-
-def is_text(value: Any) -> bool:
-    """Whether a value is text that can be seen and has no white space around it."""
-    return isinstance(value, str) and value != "" and value == value.strip() and value.isprintable()

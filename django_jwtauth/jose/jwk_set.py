@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from typing import Any
 
-from .encoding import is_text
+from ..rules.values import is_text
 from .key_parsing import ALGORITHMS, MINIMUM_SECRET_BYTES, UnusableKeyError
 from .keys import THUMBPRINT_MEMBERS, Key
 from .strict_json import read_object

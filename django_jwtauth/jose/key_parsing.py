@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import InvalidKeyError
 
+from ..rules.members import suggest
+
 MINIMUM_RSA_BITS = 2048
 MINIMUM_SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 CURVES: dict[str, type[ec.EllipticCurve]] = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
@@ -25,7 +27,7 @@ FAMILIES = {
     "Ed": ("Ed25519", ed25519.Ed25519PrivateKey, ed25519.Ed25519PublicKey),
 }
 ALGORITHMS = (*MINIMUM_SECRET_BYTES, "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", *CURVES, "EdDSA")
-MEMBERS = frozenset({"ALGORITHM", "KID", "PRIVATE_KEY", "PUBLIC_KEY", "PASSPHRASE", "SECRET"})
+MEMBERS = ("ALGORITHM", "KID", "PRIVATE_KEY", "PUBLIC_KEY", "PASSPHRASE", "SECRET")
 IMPLEMENTATIONS = get_default_algorithms()
 """PyJWT's, by the name of the algorithm."""
 
@@ -50,7 +52,8 @@ def read_algorithm(entry: Any) -> str:
         raise UnusableKeyError('The key is not a dict. Write {"ALGORITHM": "ES256", "PRIVATE_KEY": Path("key.pem")}.')
     unknown = sorted(str(name) for name in entry if name not in MEMBERS)
     if unknown:
-        raise UnusableKeyError(f"Unknown member {unknown[0]!r}. A key has {', '.join(sorted(MEMBERS))}.")
+        hint = suggest(unknown[0], MEMBERS, "members of a key")
+        raise UnusableKeyError(f"Unknown member {unknown[0]!r}. {hint}")
     algorithm = entry.get("ALGORITHM")
     if algorithm not in ALGORITHMS:
         raise UnusableKeyError(f"ALGORITHM is not one of ours. Write one of {', '.join(ALGORITHMS)}.")

@@ -20,6 +20,8 @@ NO_SETTINGS_NEEDED = (
     "jose.keys",
     "process.clock",
     "process.reloading",
+    "rules.members",
+    "rules.values",
     "signals",
 )
 REACHES_OUT = (

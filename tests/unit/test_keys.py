@@ -541,11 +541,19 @@ class TestRefusals:
             'The key is not a dict. Write {"ALGORITHM": "ES256", "PRIVATE_KEY": Path("key.pem")}.'
         )
 
-    @pytest.mark.parametrize(("name", "shown"), [("PRIVATE", "PRIVATE"), ("algorithm", "algorithm"), (1, "1")])
-    def test_an_unknown_member(self, name, shown):
-        assert refusal({**keys.entry("HS256"), name: "x"}) == (
-            f"Unknown member '{shown}'. A key has ALGORITHM, KID, PASSPHRASE, PRIVATE_KEY, PUBLIC_KEY, SECRET."
-        )
+    @pytest.mark.parametrize(
+        ("name", "hint"),
+        [
+            ("PRIVATE", "Did you mean 'PRIVATE_KEY'?"),
+            ("algorithm", "Did you mean 'ALGORITHM'?"),
+            (
+                1,
+                "The members of a key are: ALGORITHM, KID, PRIVATE_KEY, PUBLIC_KEY, PASSPHRASE, SECRET.",
+            ),
+        ],
+    )
+    def test_an_unknown_member_is_told_with_the_one_meant(self, name, hint):
+        assert refusal({**keys.entry("HS256"), name: "x"}) == f"Unknown member '{name}'. {hint}"
 
     @pytest.mark.parametrize(
         ("entry", "material"),
