@@ -1,4 +1,4 @@
-"""What happens to users happens to their sessions: password change, deactivation and deletion end them."""
+"""Sessions follow their user: a password change, a deactivation or a deletion revokes them."""
 
 from typing import Any
 
@@ -16,36 +16,127 @@ from .models import Reason, Session, SessionQuerySet, write_alias
 from .sessions import revoke_each
 
 WAS_SET = "_jwtauth_password_was_set"
+"""Marks an instance that was saved after ``set_password``; ``_is_hash_upgrade`` reads it."""
 
 
 def connect() -> None:
-    """Connect to every model whose rows are, or are part of, a user's.
+    """Connect the receivers to every model that stores users, or a part of them.
 
-    Per sender: a receiver of ``pre_delete`` for all senders would disable fast deletes of every model. Deleting a
-    parent or a child sends it for the user as well, unless the user stays.
+    They name their senders: a ``pre_delete`` receiver without one would disable the fast deletes
+    of every model. The user model is enough for ``pre_delete``: deleting a parent or child row
+    sends it for the user as well, unless the user stays.
     """
     root = _root()
     watched = (root, *_decisive_parents())
     for model in apps.get_models():
         if issubclass(model, watched):
             uid = f"django_jwtauth.{model._meta.label}"
-            pre_save.connect(_carry_sessions_over, sender=model, dispatch_uid=uid)
-            post_save.connect(_end_what_changed, sender=model, dispatch_uid=uid)
+            pre_save.connect(carry_auth_hash_over, sender=model, dispatch_uid=uid)
+            post_save.connect(revoke_after_change, sender=model, dispatch_uid=uid)
             if model._meta.concrete_model is root:
-                pre_delete.connect(_end_all, sender=model, dispatch_uid=uid)
+                pre_delete.connect(revoke_before_delete, sender=model, dispatch_uid=uid)
+
+
+def revoke_after_change(
+    instance: Any,
+    created: bool,
+    raw: bool,
+    using: str,
+    update_fields: Any,
+    **kwargs: Any,
+) -> None:
+    """Revoke the sessions of a user who was deactivated or whose password was changed.
+
+    A full save that changed neither costs one query.
+    """
+    state = vars(instance)
+    if "_password" in state:
+        state[WAS_SET] = True
+    # A new row of a child model may belong to a user who existed before.
+    is_new = created and issubclass(_root(), instance._meta.concrete_model)
+    may_deactivate, may_change = _may_deactivate(update_fields), _may_change_hash(update_fields)
+    if is_new or raw or using != write_alias() or not (may_deactivate or may_change):
+        return
+    user = _user_of(instance)
+    if user is None:
+        return
+    sessions = _sessions_of(user)
+    if may_deactivate and not users.is_usable(user):
+        reason = Reason.INACTIVE
+    elif may_change:
+        reason = Reason.PASSWORD
+        sessions = sessions.exclude(auth_hash__in=list(users.auth_hashes(user)))
+    else:
+        return
+    if sessions.holding_access().exists():
+        revoke_each(sessions, reason)
+
+
+def revoke_before_delete(instance: Any, using: str, **kwargs: Any) -> None:
+    """Revoke the sessions of a user who is about to be deleted."""
+    if using != write_alias():
+        return
+    # The lock makes a concurrent login wait, and then fail. Without it, a session added now would
+    # be deleted with the user, and its access token never denied.
+    with transaction.atomic(using=write_alias()):
+        _lock_user(instance)
+        revoke_each(_sessions_of(instance), Reason.DELETED)
+
+
+def carry_auth_hash_over(
+    instance: Any,
+    raw: bool,
+    using: str,
+    update_fields: Any,
+    **kwargs: Any,
+) -> None:
+    """Keep the sessions when Django upgrades the hash of an unchanged password at login.
+
+    Only sessions that match the old hash get the new one. The password is updated in the same
+    transaction, under a lock on the user's row, so that no refresh sees one without the other.
+    Django then stores the same hash once more. As without this app, that save overwrites a
+    password change made in those milliseconds.
+    """
+    if raw or using != write_alias() or not _is_hash_upgrade(instance, update_fields):
+        return
+    user = _user_of(instance)
+
+    def write() -> None:
+        stored = _lock_user(user)
+        if stored is None:
+            return
+        if _is_current(stored.password):
+            # Either another login upgraded the hash, or the user changed the password; they look
+            # the same. So keep the stored hash, and let no session of this login be refreshed.
+            instance.password = stored.password
+            users.mark_overtaken(instance)
+        elif _is_outdated(stored.password):
+            matching = _sessions_of(user).filter(auth_hash__in=list(users.auth_hashes(stored)))
+            stored.password = instance.password
+            matching.update(auth_hash=next(users.auth_hashes(stored)))
+            rows = get_user_model()._base_manager.using(write_alias()).filter(pk=stored.pk)
+            rows.update(password=instance.password)
+
+    if user is not None:
+        in_transaction(write_alias(), write)
 
 
 def _root() -> Any:
+    """Return the concrete user model, also where ``AUTH_USER_MODEL`` is a proxy."""
     return get_user_model()._meta.concrete_model
 
 
 def _decisive_parents() -> list[Any]:
-    """Return the concrete parents of the user model that hold the password, or what tells who is active."""
+    """Return the concrete parents of the user model that can change a password or ``is_active``."""
     decisive = {"password", "is_active"}
     parents = _root()._meta.get_parent_list()
     if not _stores_activity() or _has_own_hash():
         return list(parents)
-    return [parent for parent in parents if decisive & {field.attname for field in parent._meta.local_concrete_fields}]
+    return [parent for parent in parents if decisive & _own_columns(parent)]
+
+
+def _own_columns(model: Any) -> set[str]:
+    return {field.attname for field in model._meta.local_concrete_fields}
 
 
 def _stores_activity() -> bool:
@@ -59,110 +150,51 @@ def _has_own_hash() -> bool:
     return any(getattr(_root(), name) is not getattr(AbstractBaseUser, name) for name in names)
 
 
-def _concerns(update_fields: Any, field: str) -> bool:
+def _saves(field: str, update_fields: Any) -> bool:
     return update_fields is None or field in update_fields
 
 
 def _may_deactivate(update_fields: Any) -> bool:
-    return not _stores_activity() or _concerns(update_fields, "is_active")
+    return not _stores_activity() or _saves("is_active", update_fields)
 
 
 def _may_change_hash(update_fields: Any) -> bool:
-    return _has_own_hash() or _concerns(update_fields, "password")
+    return _has_own_hash() or _saves("password", update_fields)
 
 
 def _user_of(instance: Any) -> Any:
-    """Return the user whose row this is; of a parent's row the user as stored, or None where it is no user's."""
+    """Return the user that a saved instance is or is part of.
+
+    For an instance of a parent model, read the stored user; None if it belongs to no user.
+    """
     root = _root()
     if isinstance(instance, root):
         return instance
     key = next(parent._meta.pk for parent in _decisive_parents() if isinstance(instance, parent))
-    users_of_row = root._base_manager.using(write_alias()).filter(**{key.name: getattr(instance, key.attname)})
-    return users_of_row.first()
+    stored = root._base_manager.using(write_alias())
+    return stored.filter(**{key.name: getattr(instance, key.attname)}).first()
 
 
 def _sessions_of(user: Any) -> SessionQuerySet:
     return Session.objects.primary().filter(user_id=users.user_key(user))
 
 
-def _end_what_changed(instance: Any, created: bool, raw: bool, using: str, update_fields: Any, **kwargs: Any) -> None:
-    """Revoke after a deactivation or a password change; one statement where a full save changed neither."""
-    state = vars(instance)
-    if "_password" in state:
-        state[WAS_SET] = True
-    # A child's row may be new where the user's is not.
-    is_new = created and issubclass(_root(), instance._meta.concrete_model)
-    may_deactivate, may_change = _may_deactivate(update_fields), _may_change_hash(update_fields)
-    if is_new or raw or using != write_alias() or not (may_deactivate or may_change):
-        return
-    user = _user_of(instance)
-    if user is None:
-        return
-    sessions = _sessions_of(user)
-    if may_deactivate and not users.is_usable(user):
-        reason = Reason.INACTIVE
-    elif may_change:
-        reason, sessions = Reason.PASSWORD, sessions.exclude(auth_hash__in=list(users.auth_hashes(user)))
-    else:
-        return
-    if sessions.holding_access().exists():
-        revoke_each(sessions, reason)
-
-
-def _end_all(instance: Any, using: str, **kwargs: Any) -> None:
-    if using != write_alias():
-        return
-    # A login that is under way must wait, and then fail; a session that it added now would be deleted undenied.
-    with transaction.atomic(using=write_alias()):
-        _locked(instance)
-        revoke_each(_sessions_of(instance), Reason.DELETED)
-
-
-def _carry_sessions_over(instance: Any, raw: bool, using: str, update_fields: Any, **kwargs: Any) -> None:
-    """Keep the sessions when Django upgrades the hash of an unchanged password at login.
-
-    Sessions that did not match the old hash stay unmatched. The password is updated in the same transaction, under
-    the user's row lock, so that no refresh sees one without the other. Django then stores the same hash once more.
-    A password change in those milliseconds is lost, as it is without this app.
-    """
-    if raw or using != write_alias() or not _is_hash_upgrade(instance, update_fields):
-        return
-    user = _user_of(instance)
-
-    def write() -> None:
-        stored = _locked(user)
-        if stored is None:
-            return
-        if _is_current(stored.password):
-            # Another login has upgraded the hash meanwhile, or the owner has changed the password. Nobody can tell
-            # which, so the stored hash stays and the session of this login cannot be refreshed.
-            instance.password = stored.password
-            vars(instance)[users.OVERTAKEN] = True
-        elif _is_outdated(stored.password):
-            matching = _sessions_of(user).filter(auth_hash__in=list(users.auth_hashes(stored)))
-            stored.password = instance.password
-            matching.update(auth_hash=next(users.auth_hashes(stored)))
-            rows = get_user_model()._base_manager.using(write_alias()).filter(pk=stored.pk)
-            rows.update(password=instance.password)
-
-    if user is not None:
-        in_transaction(write_alias(), write)
-
-
-def _locked(user: Any) -> Any:
+def _lock_user(user: Any) -> Any:
     """Lock a user's row until the end of the transaction, and return the user as stored."""
     rows = get_user_model()._base_manager.using(write_alias()).filter(pk=users.user_key(user))
     if not connections[write_alias()].features.has_select_for_update:
-        # SQLite refuses a transaction that reads first and writes after somebody else has. Any write locks all of it.
+        # SQLite has no row locks, and refuses to write in a transaction that read before another
+        # one wrote. Any write locks the whole database.
         _sessions_of(user).update(generation=F("generation"))
     return rows.select_for_update().first()
 
 
 def _is_hash_upgrade(instance: Any, update_fields: Any) -> bool:
-    """Whether ``check_password`` saves this user: it stores a current hash, and saves no other field.
+    """Whether this save stores the hash that ``check_password`` upgraded.
 
-    It also sets ``_password`` to None on the instance. So do ``set_password(None)`` and every save after
-    ``set_password``; ``WAS_SET`` marks the latter.
+    Such a save stores a current hash and no other field, and ``_password`` is None. After
+    ``set_password(None)`` it is None as well, and after every save that followed ``set_password``;
+    ``WAS_SET`` marks the latter.
     """
     state = vars(instance)
     return (
@@ -175,18 +207,20 @@ def _is_hash_upgrade(instance: Any, update_fields: Any) -> bool:
 
 
 def _is_current(encoded: str) -> bool:
-    """Whether a password can be checked against this hash, and Django would not upgrade it."""
+    """Whether the hash can be checked, and Django would keep it."""
     return _must_upgrade(encoded) is False
 
 
 def _is_outdated(encoded: str) -> bool:
-    """Whether a password can be checked against this hash, and Django would upgrade it."""
+    """Whether the hash can be checked, and Django would upgrade it."""
     return _must_upgrade(encoded) is True
 
 
 def _must_upgrade(encoded: str) -> bool | None:
+    """Whether Django would upgrade a hash at login; None if no password can be checked with it."""
     preferred = get_hasher()
     try:
-        return identify_hasher(encoded).algorithm != preferred.algorithm or preferred.must_update(encoded)
-    except (TypeError, ValueError):  # none, unusable, or in a format that no hasher of the project reads
+        algorithm = identify_hasher(encoded).algorithm
+        return algorithm != preferred.algorithm or preferred.must_update(encoded)
+    except (TypeError, ValueError):  # no hash, an unusable one, or one that no hasher reads
         return None

@@ -23,9 +23,6 @@ from .models import MAX_AUTH_HASH_LENGTH
 
 logger = logging.getLogger("django_jwtauth")
 
-OVERTAKEN = "_jwtauth_overtaken"
-"""Marks a user whose password was stored anew while this instance logged in."""
-
 MapError = Callable[[JWTAuthError, Any], Exception]
 
 
@@ -93,9 +90,18 @@ def is_usable(user: Any) -> bool:
     return bool(user.is_active)
 
 
+OVERTAKEN = "_jwtauth_overtaken"
+"""Marks an instance that logs in, but whose password hash was replaced in the database meanwhile."""
+
+
+def mark_overtaken(user: Any) -> None:
+    """Mark an instance as overtaken: the session that it starts next cannot be refreshed."""
+    vars(user)[OVERTAKEN] = True
+
+
 def was_overtaken(user: Any) -> bool:
-    """Whether the user's password was stored anew while this instance logged in. It is told once."""
-    # Not by the instance's own dict: where the user is lazy, the mark is on the one behind.
+    """Return whether an instance is marked as overtaken, and clear the mark."""
+    # A lazy user's own __dict__ has no mark: it is on the user behind.
     overtaken = hasattr(user, OVERTAKEN)
     if overtaken:
         delattr(user, OVERTAKEN)

@@ -281,7 +281,7 @@ class TestTokenUser:
 
 
 def test_that_a_login_was_overtaken_is_told_once_and_by_a_lazy_user_as_well(user):
-    vars(user)[users.OVERTAKEN] = True
+    users.mark_overtaken(user)
     assert users.was_overtaken(SimpleLazyObject(lambda: user)) is True
     assert users.was_overtaken(user) is False
 

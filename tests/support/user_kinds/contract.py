@@ -365,7 +365,7 @@ def test_on_sqlite_a_lock_begins_with_a_write(user):
     if connection.features.has_select_for_update:
         pytest.skip("only where no row can be locked")
     with statements() as executed:
-        receivers._locked(user)
+        receivers._lock_user(user)
     assert [sql.partition(" ")[0] for sql in executed] == ["UPDATE", "SELECT"]
 
 
