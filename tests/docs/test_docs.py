@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from django.core.management import get_commands
@@ -61,6 +62,14 @@ class TestPages:
             found = import_module(package)
             for part in rest:
                 found = getattr(found, part, None) or import_module(f"{found.__name__}.{part}")
+
+
+@pytest.mark.parametrize("index", sorted(readme.DOCS.rglob("index.md")), ids=lambda index: index.parent.name)
+def test_an_index_describes_each_page_of_its_folder(index: Path) -> None:
+    described = re.findall(r"\]\(([\w-]+)(?:/index)?\.md\)", re.sub(r"(?m)^(?!- ).*", "", index.read_text()))
+    pages = {page.stem for page in index.parent.glob("*.md")} - {"index"}
+    folders = {page.parent.name for page in index.parent.glob("*/index.md")}
+    assert set(described) == pages | folders
 
 
 def test_the_stages_are_those_of_the_command() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
@@ -22,7 +22,7 @@ from django.utils import timezone
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.test import APIRequestFactory
 
-from django_jwtauth import sessions
+from django_jwtauth import sessions, signals
 from django_jwtauth.authentication import JWTAuthentication
 from django_jwtauth.models import DenylistEntry, Session
 from django_jwtauth.throttling import OutcomeThrottle
@@ -238,8 +238,20 @@ class TestPlainViews:
 
 class TestPython:
     @pytest.fixture
-    def view(self) -> Any:
-        return code("reference/python.md")["LoginByLinkView"]
+    def guide(self, user: Any) -> dict[str, Any]:
+        return code("reference/python.md", user=user, request=RequestFactory().get("/"))
+
+    @pytest.fixture
+    def view(self, guide: dict[str, Any]) -> Any:
+        return guide["LoginByLinkView"]
+
+    def test_the_functions_do_what_they_say(self, guide: dict[str, Any], user: Any) -> None:
+        assert guide["claims"].sub == str(user.pk)
+        ended = user.jwtauth_sessions.get()
+        assert (ended.generation, ended.revoke_reason) == (1, "logout")
+
+    def test_a_view_of_ones_own_adds_to_the_answer(self, guide: dict[str, Any], user: Any) -> None:
+        assert post(guide["LoginView"], username="alice", password=PASSWORD).data["user_id"] == user.pk
 
     def test_a_login_view_of_ones_own_answers_as_ours_does(self, view: Any, user: Any, client: Any) -> None:
         answer = post(view, code=signing.dumps("alice", salt="login by link"))
@@ -257,11 +269,27 @@ class TestPython:
             assert (answer.status_code, answer["WWW-Authenticate"]) == (ours.status_code, ours["WWW-Authenticate"])
             assert answer.data == ours.json()
 
-    def test_a_token_may_come_from_elsewhere(self, pair: Any) -> None:
-        authentication = code("reference/python.md")["HeaderAuthentication"]()
+    def test_a_token_may_come_from_elsewhere(self, guide: dict[str, Any], pair: Any) -> None:
+        authentication = guide["HeaderAuthentication"]()
         request = RequestFactory().get("/", headers={"X-Access-Token": pair.access_token})
         assert authentication.authenticate(request)[1].sid == pair.session.sid
         assert authentication.authenticate(with_token(pair)) is None
+
+
+class TestSignals:
+    @pytest.fixture(autouse=True)
+    def forget_receivers(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        reused = signals.refresh_token_reused
+        monkeypatch.setattr(reused, "receivers", list(reused.receivers))
+        yield
+        reused.sender_receivers_cache.clear()
+
+    def test_a_replay_sends_mail(self, user: Any, mailoutbox: Any) -> None:
+        get_user_model().objects.filter(pk=user.pk).update(email="alice@example.com")
+        user.refresh_from_db()
+        code("reference/signals.md")
+        signals.refresh_token_reused.send(sender=Session, session=sessions.start(user).session, request=None)
+        assert [mail.to for mail in mailoutbox] == [["alice@example.com"]]
 
 
 class TestPrivacy:
