@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
-from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+from .process.memory import cached_by_settings
 from .rules.members import Problem, Rule, check_members, raise_first
 from .rules.values import (
     dict_of,
@@ -207,7 +207,7 @@ def _build(raw: Mapping[str, Any]) -> Config:
     return Config(**{key.lower(): value for key, value in raw.items()})
 
 
-@lru_cache(maxsize=1)
+@cached_by_settings("JWTAUTH")
 def get_config() -> Config:
     """Return the settings in force.
 
@@ -221,11 +221,3 @@ def get_config() -> Config:
 
 def _raw() -> Any:
     return getattr(settings, "JWTAUTH", {})
-
-
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting == "JWTAUTH":
-        get_config.cache_clear()
-
-
-setting_changed.connect(_forget, dispatch_uid="django_jwtauth.conf")

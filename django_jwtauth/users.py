@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ObjectDoesNotExist
-from django.core.signals import setting_changed
 from django.db import InterfaceError, OperationalError, models, router
 from django.utils.functional import SimpleLazyObject, empty
 
@@ -20,6 +19,7 @@ from .db.user_rows import are_all_visible, fields_of, names_nobody, read_pk
 from .errors import InvalidTokenError, JWTAuthError, UnavailableError
 from .issuers.trusted import trusted_issuers
 from .models import MAX_AUTH_HASH_LENGTH
+from .process.memory import cached_by_settings
 
 logger = logging.getLogger("django_jwtauth")
 
@@ -54,7 +54,7 @@ def local_pk(claims: Claims) -> Any:
     return _to_pk(claims.sub) if claims.iss == get_config().issuer else None
 
 
-@lru_cache(maxsize=4096)
+@cached_by_settings("AUTH_USER_MODEL", maxsize=4096)
 def _to_pk(sub: str) -> Any:
     pk = read_pk(sub)
     # "01", " 1" or a UUID in capitals would be second names of the same user.
@@ -75,14 +75,6 @@ def user_key(user: Any) -> Any:
     if key is None:
         raise ValueError("Expected a stored user, got one without a primary key.")
     return key
-
-
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting == "AUTH_USER_MODEL":
-        _to_pk.cache_clear()
-
-
-setting_changed.connect(_forget, dispatch_uid="django_jwtauth.users")
 
 
 def is_usable(user: Any) -> bool:

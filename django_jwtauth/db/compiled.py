@@ -7,9 +7,10 @@ writes the SQL and reads the values of the database.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from django.core.signals import setting_changed
 from django.db import connections, models
 from django.db.models.sql import UpdateQuery
+
+from ..process.memory import on_settings_change
 
 KEPT = "_jwtauth_statements"
 """Where a connection keeps its statements. They live as long as it does, and are shared by no two threads."""
@@ -85,10 +86,7 @@ def _prepared(field: Any, value: Any, connection: Any) -> Any:
     return field.get_db_prep_value(field.get_prep_value(value), connection, prepared=True)
 
 
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting in {"USE_TZ", "TIME_ZONE"}:
-        for connection in connections.all(initialized_only=True):
-            vars(connection).pop(KEPT, None)
-
-
-setting_changed.connect(_forget, dispatch_uid="django_jwtauth.prepared")
+@on_settings_change("USE_TZ", "TIME_ZONE")
+def _forget() -> None:
+    for connection in connections.all(initialized_only=True):
+        vars(connection).pop(KEPT, None)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from django.core.signals import setting_changed
 from django.db import connections, transaction
 
 from ..claims import Claims
@@ -20,6 +19,7 @@ from ..conf import get_config
 from ..errors import DenylistUnavailableError, RevokedTokenError
 from ..models import write_alias
 from ..process.clock import Moment
+from ..process.memory import on_settings_change
 from ..process.reloading import Held, Plan, Reloader, TooOldError
 from . import loading
 from .source import Source, is_current, source_of
@@ -189,11 +189,4 @@ def _read(connection: Any) -> Snapshot:
 
 
 denylist = Denylist()
-
-
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting in {"JWTAUTH", "DATABASES", "DATABASE_ROUTERS"}:
-        denylist.clear()
-
-
-setting_changed.connect(_forget, dispatch_uid="django_jwtauth.denylist")
+on_settings_change("JWTAUTH", "DATABASES", "DATABASE_ROUTERS")(denylist.clear)

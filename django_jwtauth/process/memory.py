@@ -1,23 +1,58 @@
-"""A bounded map from a token's text to what was found authentic. It knows nothing of time."""
+"""What one process remembers, and which changes of the settings make it forget."""
 
-from typing import Generic, TypeVar
+import functools
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from django.core.signals import setting_changed
 
 T = TypeVar("T")
 
 MEAN_LENGTH = 1024
-"""Characters of a remembered token on average; of longer ones fewer are remembered."""
+"""Mean number of characters of a remembered token; of longer ones fewer are remembered."""
+
+
+def cached_by_settings(
+    *names: str,
+    maxsize: int = 1,
+) -> Callable[[Callable[..., T]], "functools._lru_cache_wrapper[T]"]:
+    """Cache a function by its arguments until one of these settings changes."""
+
+    def decorate(function: Callable[..., T]) -> "functools._lru_cache_wrapper[T]":
+        cached = functools.lru_cache(maxsize)(function)
+        on_settings_change(*names)(cached.cache_clear)
+        return cached
+
+    return decorate
+
+
+def on_settings_change(*names: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Call a function whenever one of these settings changes, as ``override_settings`` does."""
+
+    def decorate(forget: Callable[[], None]) -> Callable[[], None]:
+        def receiver(*, setting: str, **kwargs: Any) -> None:
+            if setting in names:
+                forget()
+
+        # Nothing else refers to the receiver.
+        setting_changed.connect(receiver, weak=False)
+        return forget
+
+    return decorate
 
 
 class TokenCache(Generic[T]):
-    """Remembers at most ``size`` values, those used lately rather than those used long ago.
+    """A bounded map from a token's text to what was found authentic. It knows nothing of time.
 
-    Two generations of half the size: when the young one is full it becomes the old one, and what the old
-    one still held is forgotten. That needs no lock, no bookkeeping at a hit and no search for a victim; two
-    threads that meet here can at worst forget early. The key is the whole token: a shortened one could be
-    made to collide.
+    At most ``size`` values, in two generations of half the size: a full young generation becomes
+    the old one, which evicts the old one before it. A hit in the old generation moves to the young
+    one. This approximates LRU without a lock, bookkeeping on a hit, or a search for a victim; a
+    race between threads can only evict early. The key is the whole token, because a shortened one
+    could be made to collide.
 
-    A generation is also full when its tokens have ``MEAN_LENGTH`` characters for each of its places. A value takes
-    memory in proportion to its token, so long tokens of another issuer cannot fill the memory of a process.
+    A generation is also full when its tokens have ``MEAN_LENGTH`` characters for each of its
+    places. A value takes memory in proportion to its token, so the long tokens of another issuer
+    cannot fill the memory of a process.
     """
 
     def __init__(self, size: int) -> None:
@@ -34,7 +69,7 @@ class TokenCache(Generic[T]):
         return value
 
     def put(self, token: str, value: T) -> None:
-        """Remember a value, and forget old ones where the bound asks for it."""
+        """Remember a value, and evict old ones at the bound."""
         if not self._half:
             return
         if len(self._young) >= self._half or self._left <= 0:

@@ -110,7 +110,7 @@ class TestWhatIsDenied:
         denylist.check(claims())
         setting_changed.send(sender=None, setting="LANGUAGE_CODE", value="de", enter=False)
         assert denylist._reloader.held.value is not snapshot.NOTHING_LOADED
-        snapshot._forget(setting=setting)
+        setting_changed.send(sender=None, setting=setting, value=None, enter=False)
         assert denylist._reloader.held.value is snapshot.NOTHING_LOADED
 
     def test_what_is_allowed_again_passes_after_the_next_reload(self, db, clocks):

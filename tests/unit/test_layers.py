@@ -16,8 +16,8 @@ PACKAGE = Path(django_jwtauth.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = (
-    {"errors", "claims", "signals", "rules", "process", "client_info", "db"},
-    {"jose"},
+    {"errors", "claims", "signals", "rules", "process", "client_info"},
+    {"jose", "db"},
     {"conf"},
     {"models", "issuers"},
     {"pruning", "tokens", "denylist", "users", "audit"},

@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +18,7 @@ from django_jwtauth.denylist.snapshot import Denylist
 from django_jwtauth.errors import JWTAuthError
 from django_jwtauth.jose.encoding import encode_id, new_id
 from django_jwtauth.jose.keys import KeyRing
+from django_jwtauth.process.memory import cached_by_settings, on_settings_change
 from django_jwtauth.tokens.access import TokenCodec
 from django_jwtauth.tokens.claim_rules import check_current
 from tests.support import keys
@@ -166,3 +169,63 @@ def test_a_flood_of_refused_tokens_is_not_remembered() -> None:
             with pytest.raises(JWTAuthError):
                 codec.decode(token)
     assert len(codec._cache) == len(codec._headers) == 0
+
+
+class TestForgetting:
+    def test_is_cached_until_one_of_its_settings_changes(self, settings: Any) -> None:
+        @cached_by_settings("TIME_ZONE", "USE_TZ")
+        def read() -> object:
+            return object()
+
+        seen = [read()]
+        settings.LANGUAGE_CODE = "de"
+        assert read() is seen[0]
+        for name, value in (("TIME_ZONE", "Asia/Tokyo"), ("USE_TZ", False)):
+            setattr(settings, name, value)
+            assert read() not in seen
+            seen.append(read())
+            assert read() is seen[-1]
+
+    def test_an_overridden_setting_is_forgotten_again(self) -> None:
+        @cached_by_settings("TIME_ZONE")
+        def read() -> Any:
+            return settings.TIME_ZONE
+
+        before = read()
+        with override_settings(TIME_ZONE="Asia/Tokyo"):
+            assert read() == "Asia/Tokyo" != before
+        assert read() == before
+
+    @pytest.mark.parametrize(("options", "calls"), [({}, [1, 2, 1]), ({"maxsize": 2}, [1, 2])])
+    def test_remembers_one_value_or_as_many_as_it_is_told(self, options: dict[str, int], calls: list[int]) -> None:
+        made = []
+
+        @cached_by_settings("TIME_ZONE", **options)
+        def read(number: int) -> int:
+            made.append(number)
+            return number
+
+        assert [read(1), read(1), read(2), read(1)] == [1, 1, 2, 1]
+        assert made == calls
+
+    def test_an_error_is_raised_every_time(self) -> None:
+        @cached_by_settings("TIME_ZONE")
+        def read() -> None:
+            raise LookupError
+
+        for _ in range(2):
+            with pytest.raises(LookupError):
+                read()
+
+    def test_a_function_is_called_when_one_of_its_settings_changes(self, settings: Any) -> None:
+        calls = []
+
+        @on_settings_change("TIME_ZONE")
+        def forget() -> None:
+            calls.append(settings.TIME_ZONE)
+
+        del forget
+        gc.collect()
+        settings.USE_TZ = not settings.USE_TZ
+        settings.TIME_ZONE = "Asia/Tokyo"
+        assert calls == ["Asia/Tokyo"]
