@@ -215,16 +215,20 @@ def revoke_everybody(reason: str, request: HttpRequest | None = None) -> Iterato
 
     Their access tokens are denied by an epoch: one denylist entry for all that were issued until a minute ago, those of
     sessions that a restored backup does not know included, and an ordinary one for each session that may hold a later
-    one. A login from now on goes on.
+    one. A login from now on goes on, unless the clock of the database was set back.
     """
-    last = Session.objects.primary().annotate(database_now=DatabaseNow()).order_by("-access_expires_at")
-    for now, access_expires_at in last.values_list("database_now", "access_expires_at")[:1]:
-        # A clock without time zones may be the hour that summer time repeats behind.
-        repeated = timedelta(hours=0 if settings.USE_TZ else 1)
-        expires_at = max(access_expires_at, now + get_config().access_token_lifetime)
-        deny_issued_before(int((now - MAX_CLOCK_SKEW).timestamp()), expires_at, reason)
-        recent = models.Q(refreshed_at__gt=now - MAX_EPOCH_GAP - repeated)
-        yield from revoke_in_batches(Session.objects.filter(created_at__lt=now), reason, request, recent)
+    found = Session.objects.primary().aggregate(
+        now=models.Max(DatabaseNow()), begun=models.Max("created_at"), access=models.Max("access_expires_at")
+    )
+    now = found["now"] or timezone.now()
+    expires_at = max(found["access"] or now, now + get_config().access_token_lifetime)
+    deny_issued_before(int((now - MAX_CLOCK_SKEW).timestamp()), expires_at, reason)
+    # A clock without time zones may be the hour that summer time repeats behind.
+    repeated = timedelta(hours=0 if settings.USE_TZ else 1)
+    recent = models.Q(refreshed_at__gt=now - MAX_EPOCH_GAP - repeated)
+    # Sessions seem to begin later than now where the clock of the database was set back.
+    until = max(found["begun"] or now, now)
+    yield from revoke_in_batches(Session.objects.filter(created_at__lte=until), reason, request, recent)
 
 
 def revoke_in_batches(

@@ -246,7 +246,8 @@ def test_another_run_finds_nothing_live_and_denies_what_a_restored_backup_may_ha
 def test_what_has_expired_is_left_alone(revoke, logins):
     past = timezone.now() - timedelta(days=1)
     Session.objects.update(expires_at=past, access_expires_at=past)
-    assert revoke("--all", "--no-input") == "No session is left to revoke.\n"
+    assert revoke("--user=alice", "--no-input") == "No session is left to revoke.\n"
+    assert revoke("--all", "--no-input").startswith("Revoked 0 sessions.")
 
 
 def test_it_goes_in_batches_and_says_how_far_it_is(revoke, user, monkeypatch):
@@ -358,6 +359,16 @@ class TestEverybody:
         assert set(DenylistEntry.objects.values_list("claim", flat=True)) == {"sid"}
         assert ended() == sids(*logins[:2])
 
-    def test_where_nobody_is_logged_in_nothing_is_written(self, db):
-        assert sum(sessions.revoke_everybody("admin")) == 0
-        assert not DenylistEntry.objects.exists()
+    def test_tokens_of_a_backup_without_any_session_are_denied(self, revoke, logins, long_ago):
+        Session.objects.all().delete()
+        assert revoke("--all", "--no-input").startswith("Revoked 0 sessions.")
+        denylist.clear()
+        with pytest.raises(RevokedTokenError):
+            sessions.verify(long_ago.access_token)
+
+    @pytest.mark.parametrize("ahead", [timedelta(0), timedelta(minutes=50)])
+    def test_a_session_that_began_before_the_clock_was_set_back_ends(self, revoke, logins, ahead):
+        # As in the hour that summer time repeats, without time zones.
+        Session.objects.update(created_at=timezone.now() + ahead)
+        assert revoke("--all", "--no-input").startswith("Revoked 3 sessions.")
+        assert ended() == sids(*logins)
