@@ -10,8 +10,6 @@ from django.core.handlers.wsgi import WSGIRequest
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
-from django_jwtauth.tokens import claim_rules
-
 from .harness import KEYS
 from .works import environ
 
@@ -35,21 +33,20 @@ def measure(tokens: Sequence[str], rounds: int) -> list[tuple[str, float]]:
 def _steps(tokens: Sequence[str]) -> list[Step]:
     from django_jwtauth import sessions, users
     from django_jwtauth.authentication import JWTAuthentication, _refusal
-    from django_jwtauth.conf import get_config
     from django_jwtauth.denylist.snapshot import denylist
     from django_jwtauth.jose.encoding import b64url_decode
     from django_jwtauth.jose.keys import Key
     from django_jwtauth.jose.strict_json import read_object
     from django_jwtauth.tokens import access as module
 
-    codec, config = module.get_codec(), get_config()
+    codec = module.get_codec()
     claims = [sessions.verify(token) for token in tokens]
-    [key] = codec.rings[config.issuer].by_kid.values()
+    [key] = codec.own.ring.by_kid.values()
     segments = [token.split(".") for token in tokens]
     signed = [(f"{header}.{body}".encode(), b64url_decode(signature)) for header, body, signature in segments]
     bodies = [b64url_decode(body) for _, body, _ in segments]
     secret = bytes(key.verifying_key) if key.is_symmetric else b""
-    fresh = module.TokenCodec(codec.rings)
+    fresh = module.TokenCodec(codec.own)
     others = [Key.from_dict({"ALGORITHM": name, "PRIVATE_KEY": pem}) for name, pem in KEYS.items() if pem]
     return [
         ("seen: all of authenticate", JWTAuthentication().authenticate, [_request(token) for token in tokens]),
@@ -63,7 +60,7 @@ def _steps(tokens: Sequence[str]) -> list[Step]:
         ("never seen:   base64url of the claims", b64url_decode, [body for _, body, _ in segments]),
         ("never seen:   JSON", read_object, bodies),
         ("never seen:   signature", partial(_verify, key), signed),
-        ("never seen:   types of the claims", claim_rules._read_claims, [read_object(body) for body in bodies]),
+        ("never seen:   types of the claims", codec.own.read_claims, [read_object(body) for body in bodies]),
         ("for comparison: HMAC-SHA-256 alone", lambda each: hmac.digest(secret, each[0], "sha256"), signed),
         *(
             (

@@ -1,13 +1,11 @@
-"""Keys that their issuer publishes as a JWK Set: fetched when they are asked for, and kept for a while.
+"""Keys that an issuer publishes as a JWK Set: fetched on demand, shared by requests, kept for a while.
 
-Requests share what was fetched. They wait for a fetch only where there is nothing good to go on with.
+A request waits for a fetch only where no good set is held.
 """
 
 import logging
 from collections.abc import Mapping
-from typing import Any, NamedTuple
-
-from django.core.signals import setting_changed
+from typing import NamedTuple
 
 from ..errors import IssuerUnavailableError
 from ..jose.jwk_set import read_jwk_set
@@ -19,7 +17,7 @@ from .download import DownloadError, download
 REFETCH_AGE = 300.0
 """Seconds for which a fetched set is good; a key that its issuer removed is refused by then."""
 COOL_DOWN = 30.0
-"""Seconds between a fetch and one that an unknown key id asks for, and after a fetch that failed."""
+"""Seconds from a fetch to one that an unknown key id asks for, and after a fetch that failed."""
 RETRY = 5.0
 """The same while there is nothing to go on with."""
 LONGEST_AGE = 86_400.0
@@ -40,7 +38,7 @@ NOTHING_FETCHED = KeySet({}, None)
 
 
 class FetchedRing:
-    """The keys of one issuer. They are fetched by the first request that asks for one, never at start."""
+    """The keys of one issuer, fetched by the first request that asks for one, never at start."""
 
     def __init__(self, iss: str, url: str, algorithms: tuple[str, ...]) -> None:
         self.iss = iss
@@ -97,21 +95,3 @@ class FetchedRing:
         # Nothing of what was sent is logged.
         reason = error if isinstance(error, DownloadError) else type(error).__name__
         logger.warning("The keys of the issuer %r could not be fetched: %s.", self.iss, reason)
-
-
-_rings: dict[tuple[str, str, tuple[str, ...]], FetchedRing] = {}
-
-
-def fetched_ring(iss: str, url: str, algorithms: tuple[str, ...]) -> FetchedRing:
-    """Return the one ring of this process for an issuer whose JWK Set is at this URL."""
-    source = iss, url, algorithms
-    # setdefault, because two threads may come here at once.
-    return _rings.get(source) or _rings.setdefault(source, FetchedRing(*source))
-
-
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting == "JWTAUTH":
-        _rings.clear()
-
-
-setting_changed.connect(_forget, dispatch_uid="django_jwtauth.fetched_ring")

@@ -1,6 +1,7 @@
-"""This site as an issuer: the key ring of ``SIGNING_KEYS`` and the keys derived from ``SECRET_KEY``."""
+"""This site as an issuer, with the keys of ``SIGNING_KEYS`` or those derived from ``SECRET_KEY``."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -13,17 +14,42 @@ from django.views.decorators.debug import sensitive_variables
 from ..conf import get_config
 from ..jose.key_parsing import UnusableKeyError
 from ..jose.keys import Key, KeyRing
+from .claim_rules import read_claims
+from .issuer import ACCEPTED_TYPES
 
 ACCESS_SALT = "django_jwtauth.access_token"
 FROM_SECRET_KEY = "SECRET_KEY"  # noqa: S105
 """Stands in ``SIGNING_KEYS`` for the keys derived from ``SECRET_KEY`` and its fallbacks."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OwnIssuer:
+    """This site as an ``Issuer``; the only one whose keys sign."""
+
+    iss: str
+    ring: KeyRing
+    accepted_audiences: frozenset[str]
+    accepted_types = ACCEPTED_TYPES
+    needs_kid = True
+    read_claims = staticmethod(read_claims)
+
+
+def own_issuer() -> OwnIssuer:
+    """Return the issuer of the settings in force. Raises ``ImproperlyConfigured``."""
+    config = get_config()
+    return OwnIssuer(
+        iss=config.issuer,
+        ring=configured_ring(),
+        accepted_audiences=config.accepted_audiences,
+    )
+
+
 @sensitive_variables()
 def configured_ring() -> KeyRing:
-    """Return the key ring of ``SIGNING_KEYS``; by default the keys derived from ``SECRET_KEY`` and its fallbacks.
+    """Return the key ring of ``SIGNING_KEYS``.
 
-    Raises ``ImproperlyConfigured``.
+    By default it holds the keys derived from ``SECRET_KEY`` and its fallbacks. Raises
+    ``ImproperlyConfigured``.
     """
     entries = get_config().signing_keys or [FROM_SECRET_KEY]
     try:
@@ -35,7 +61,7 @@ def configured_ring() -> KeyRing:
 
 @sensitive_variables()
 def load_keys(entry: Mapping[str, Any] | str) -> list[Key]:
-    """Load what one place of ``SIGNING_KEYS`` stands for: a key, or those derived. Raises ``UnusableKeyError``."""
+    """Load the keys of one entry of ``SIGNING_KEYS``. Raises ``UnusableKeyError``."""
     if entry == FROM_SECRET_KEY:
         return list(map(_derive_key, dict.fromkeys(secret_keys())))
     return [Key.from_dict(entry)]  # type: ignore[arg-type]
@@ -43,7 +69,7 @@ def load_keys(entry: Mapping[str, Any] | str) -> list[Key]:
 
 @sensitive_variables()
 def secret_keys() -> tuple[bytes, ...]:
-    """Return ``SECRET_KEY`` and then its fallbacks. Raises ``UnusableKeyError`` for one that anybody can guess."""
+    """Return ``SECRET_KEY``, then its fallbacks. Raises ``UnusableKeyError`` for a guessable one."""
     secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     if not all(isinstance(secret, str | bytes) and secret for secret in secrets):
         raise UnusableKeyError(

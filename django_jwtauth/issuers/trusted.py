@@ -14,8 +14,9 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
-from ..claims import REGISTERED
+from ..claims import REGISTERED, Claims
 from ..conf import Config, get_config
+from ..errors import InvalidTokenError
 from ..jose.jwk_set import ASYMMETRIC
 from ..jose.key_parsing import UnusableKeyError
 from ..jose.keys import Key, KeyRing, thumbprint
@@ -30,16 +31,15 @@ from ..rules.values import (
     none_or,
     one_or_more,
 )
+from .claim_rules import read_claims_of_another
 from .download import is_safe_url
-from .jwks import FetchedRing, fetched_ring
-
-ACCEPTED_TYPES = frozenset({"at+jwt", "application/at+jwt"})
-"""The header ``typ`` of access tokens, where nothing else is agreed on (RFC 9068 section 4)."""
+from .issuer import ACCEPTED_TYPES
+from .jwks import FetchedRing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrustedIssuer:
-    """One entry of ``TRUSTED_ISSUERS``, one attribute a member, in lower case."""
+    """One entry of ``TRUSTED_ISSUERS``, one attribute a member, in lower case; an ``Issuer``."""
 
     iss: str
     jwks_url: str | None = None
@@ -58,6 +58,8 @@ class TrustedIssuer:
     """The claim that names the subject; a whole number there becomes text. None: ``sub``, which must be text."""
     user: str | Callable[..., Any] | None = None
     """``(claims) -> user or None``, or its dotted path. None: its subjects are no users of ours."""
+
+    needs_kid = False
 
     @cached_property
     def accepted_audiences(self) -> frozenset[str] | None:
@@ -81,7 +83,9 @@ class TrustedIssuer:
     @property
     def keys_without_kid(self) -> list[int]:
         """Positions in ``keys`` of those that neither a ``kid`` of the issuer nor their algorithm alone can choose."""
-        pairs = list(zip(self.keys or (), self._written_ring.keys, strict=True))
+        if not isinstance(self.ring, KeyRing):
+            return []
+        pairs = list(zip(self.keys or (), self.ring.keys, strict=True))
         count = Counter(key.algorithm for _, key in pairs)
         return [
             position
@@ -94,25 +98,26 @@ class TrustedIssuer:
         """The callable behind ``user``."""
         return import_string(self.user) if isinstance(self.user, str) else self.user
 
-    @property
+    @cached_property
     def ring(self) -> KeyRing | FetchedRing:
         """The keys. Raises ``UnusableKeyError``."""
-        return self._written_ring if self._source is None else fetched_ring(*self._source)
-
-    @cached_property
-    def _source(self) -> tuple[str, str, tuple[str, ...]] | None:
-        return None if self.jwks_url is None else (self.iss, self.jwks_url, tuple(self.algorithms))
-
-    @cached_property
-    def _written_ring(self) -> KeyRing:
+        if self.jwks_url is not None:
+            return FetchedRing(self.iss, self.jwks_url, tuple(self.algorithms))
         return KeyRing([_load_public(position, entry) for position, entry in enumerate(self.keys or ())])
 
-    def subject_of(self, claims: Mapping[str, Any]) -> Any:
-        """Return whom claims are about, as text if they are well-formed."""
+    def read_claims(self, values: dict[str, Any]) -> Claims:
+        """Return the claims of a token with a good signature. Raises ``InvalidTokenError``."""
+        claims = read_claims_of_another(values, self._subject_of(values))
+        if not self._is_met_by(values):
+            raise InvalidTokenError("claims")
+        return claims
+
+    def _subject_of(self, claims: Mapping[str, Any]) -> Any:
+        """Return the subject; it is text if the claims are well-formed."""
         subject = claims.get(self.subject_claim or "sub")
         return str(subject) if self.subject_claim and type(subject) is int else subject
 
-    def is_met_by(self, claims: Mapping[str, Any]) -> bool:
+    def _is_met_by(self, claims: Mapping[str, Any]) -> bool:
         """Whether claims have what ``required_claims`` ask for; of a claim that is an array, one item must."""
         return not any(accepted.isdisjoint(_values(claims.get(name))) for name, accepted in self._accepted_values)
 

@@ -11,7 +11,6 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from ..conf import get_config
 from ..serializers import (
     JWKSetSerializer,
 )
@@ -32,7 +31,7 @@ class JWKSView(AuthView):
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase | None:
         """Return the set, or 304 where the client has it."""
-        jwk_set = get_codec().rings[get_config().issuer].jwk_set
+        jwk_set = get_codec().own.ring.jwk_set
         response = Response(jwk_set)
         response["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE}"
         response["ETag"] = quote_etag(hashlib.sha256(json.dumps(jwk_set).encode()).hexdigest()[:32])

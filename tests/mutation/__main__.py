@@ -29,7 +29,7 @@ from tests.mutation.operators import Chosen
 TESTS = {
     "tokens/refresh": "refresh_tokens sessions",
     "tokens/access": "inspect foreign tokens sessions",
-    "tokens/claim_rules": "inspect foreign tokens sessions",
+    "issuers/claim_rules": "inspect foreign tokens sessions",
     "tokens/pair": "sessions users",
     "jose/keys": "key_life jwks keys",
     "issuers/own": "key_life jwks keys",

@@ -149,7 +149,9 @@ def large_tokens(kind: str, count: int, cache_size: int) -> tuple[TokenCodec, It
         return keys.compact(key, keys.header(key), content)
 
     size = next(size for size in range(6000, 0, -25) if len(compact(size)) <= MAXIMUM_LENGTH)
-    return TokenCodec({}, cache_size, {keys.ISSUER: trusted}), (compact(size, number) for number in range(count))
+    return TokenCodec(keys.issuer(iss="own"), {keys.ISSUER: trusted}, cache_size), (
+        compact(size, number) for number in range(count)
+    )
 
 
 def measure_cache() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from django_jwtauth.issuers.issuer import Issuer
+from django_jwtauth.issuers.own import OwnIssuer
 from django_jwtauth.jose.encoding import b64url_encode, encode_id, new_id
 from django_jwtauth.jose.key_parsing import ALGORITHMS, MINIMUM_SECRET_BYTES
 from django_jwtauth.jose.keys import Key, KeyRing, generate_private_key
@@ -113,8 +115,17 @@ def key(algorithm: str, name: str = "first") -> Key:
     return _key(algorithm, name)
 
 
-def codec(*keys: Key, cache_size: int = 0, **accepted: Any) -> TokenCodec:
-    return TokenCodec({ISSUER: KeyRing(keys)}, cache_size, **accepted)
+def issuer(*keys: Key, iss: str = ISSUER, audiences: frozenset[str] = frozenset()) -> OwnIssuer:
+    return OwnIssuer(iss=iss, ring=KeyRing(keys), accepted_audiences=audiences)
+
+
+def codec(*keys: Key, audiences: frozenset[str] = frozenset(), **options: Any) -> TokenCodec:
+    return TokenCodec(issuer(*keys, audiences=audiences), **options)
+
+
+def replace_keys(issuer: Issuer, *keys: Key) -> None:
+    """Give an issuer other keys, as a JWK Set does that was fetched again."""
+    object.__setattr__(issuer, "ring", KeyRing(keys))
 
 
 def claims(**changes: Any) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from joserfc.jws import JWSRegistry
 
 from django_jwtauth.claims import REGISTERED, Claims, ReadOnlyDict
 from django_jwtauth.errors import TokenError
+from django_jwtauth.issuers.claim_rules import check_current
 from django_jwtauth.issuers.trusted import TrustedIssuer
 from django_jwtauth.jose.keys import Key
 from django_jwtauth.tokens.access import TokenCodec
-from django_jwtauth.tokens.claim_rules import check_current
 from tests.support import keys
 from tests.support.forging import attacks, families
 from tests.support.fuzzing import examples
@@ -146,7 +146,7 @@ def test_whatever_is_accepted_of_another_issuer_pyjwt_accepts_too(
     trusted = TrustedIssuer(
         iss=keys.ISSUER, keys=[keys.public_entry(algorithm)], audience=audience, required_claims=required
     )
-    codec = TokenCodec({}, 64, {keys.ISSUER: trusted})
+    codec = TokenCodec(keys.issuer(iss="own"), {keys.ISSUER: trusted}, 64)
 
     def check(texts: list[str]) -> None:
         for token in texts:

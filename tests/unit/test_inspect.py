@@ -19,10 +19,11 @@ from django.utils import timezone
 from django_jwtauth import sessions
 from django_jwtauth.denylist import snapshot
 from django_jwtauth.errors import DenylistUnavailableError
+from django_jwtauth.issuers import claim_rules, trusted
 from django_jwtauth.management.commands import jwtauth_inspect
 from django_jwtauth.management.commands.jwtauth_inspect import STAGES
 from django_jwtauth.models import Reason, Session
-from django_jwtauth.tokens import access, claim_rules
+from django_jwtauth.tokens import access
 from tests.support import keys
 from tests.support.keys import current_claims as claims
 
@@ -98,7 +99,7 @@ def test_a_refused_token_is_told_with_the_stage(inspect, name):
 def test_every_stage_that_refuses_is_explained_and_no_other_is():
     raised = {
         stage
-        for module in (access, claim_rules, snapshot)
+        for module in (access, claim_rules, trusted, snapshot)
         for stage in re.findall(r'raise \w+TokenError(?:\("(\w+)"\))?', Path(module.__file__).read_text())
     }
     assert raised == set(STAGES)

@@ -15,14 +15,17 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from django_jwtauth.errors import IssuerUnavailableError
 from django_jwtauth.issuers import jwks as module
 from django_jwtauth.issuers.download import DownloadError
-from django_jwtauth.issuers.jwks import COOL_DOWN, LONGEST_AGE, REFETCH_AGE, RETRY, FetchedRing, fetched_ring
+from django_jwtauth.issuers.jwks import COOL_DOWN, LONGEST_AGE, REFETCH_AGE, RETRY, FetchedRing
+from django_jwtauth.issuers.trusted import trusted_issuers
 from django_jwtauth.jose.encoding import b64url_encode
 from django_jwtauth.jose.jwk_set import ASYMMETRIC, read_jwk_set
 from django_jwtauth.process.reloading import MAX_LOAD_SECONDS, REFRESH_AT
+from django_jwtauth.tokens.access import get_codec
 from tests.support import keys
 from tests.support.clocks import Clocks
 from tests.support.publisher import ISS, finish_fetches, jwk_set, named, publisher
 
+URL = "https://other.example.com/jwks.json"
 OLD, NEW = named("ES256", "old"), named("ES256", "new", "another")
 FLOOD = 5000
 
@@ -64,13 +67,17 @@ def issuer(monkeypatch):
 
 @pytest.fixture
 def ring(issuer):
-    return FetchedRing(ISS, "https://other.example.com/jwks.json", ASYMMETRIC)
+    return FetchedRing(ISS, URL, ASYMMETRIC)
 
 
 @pytest.fixture
 def _impatient(monkeypatch):
     """Requests wait, but not long."""
     monkeypatch.setattr(module, "MAX_WAIT_SECONDS", 0.05)
+
+
+def ring_of_this_process():
+    return trusted_issuers()[ISS].ring
 
 
 def is_same(key, other):
@@ -526,28 +533,25 @@ class TestDocuments:
 
 
 class TestOneOfAProcess:
-    def test_the_same_source_is_the_same_ring_and_another_is_not(self):
-        source = ISS, "https://other.example.com/jwks.json", ("ES256",)
-        assert fetched_ring(*source) is fetched_ring(*source)
-        for other in [
-            ("https://x.example", *source[1:]),
-            (ISS, "https://x.example", source[2]),
-            (*source[:2], ("RS256",)),
-        ]:
-            assert fetched_ring(*other) is not fetched_ring(*source)
+    @pytest.fixture(autouse=True)
+    def _trusted(self, jwtauth):
+        jwtauth(TRUSTED_ISSUERS={ISS: {"JWKS_URL": URL, "AUDIENCE": "notes"}})
 
-    def test_changed_settings_begin_anew(self, settings):
-        source = ISS, "https://other.example.com/jwks.json", ("ES256",)
-        before = fetched_ring(*source)
+    def test_the_codec_and_the_issuer_share_a_ring(self):
+        assert isinstance(ring_of_this_process(), FetchedRing)
+        assert get_codec().issuers[ISS].ring is ring_of_this_process()
+
+    def test_only_changed_settings_of_ours_begin_anew(self, settings):
+        before = ring_of_this_process()
         settings.DEBUG = not settings.DEBUG
-        assert fetched_ring(*source) is before
-        settings.JWTAUTH = {}
-        assert fetched_ring(*source) is not before
+        settings.SECRET_KEY = "another"
+        assert get_codec().issuers[ISS].ring is before
+        settings.JWTAUTH = {**settings.JWTAUTH}
+        assert get_codec().issuers[ISS].ring is not before
 
     def test_a_child_forked_during_a_fetch_fetches_for_itself(self, issuer):
-        source = ISS, "https://other.example.com/jwks.json", ASYMMETRIC
         issuer.free.clear()
-        asking = threading.Thread(target=lambda: fetched_ring(*source).find("old"))
+        asking = threading.Thread(target=lambda: ring_of_this_process().find("old"))
         asking.start()
         while not issuer.fetches:
             time.sleep(0.001)
@@ -559,7 +563,7 @@ class TestOneOfAProcess:
             issuer.free = threading.Event()
             issuer.free.set()
             try:
-                os._exit(0 if is_same(fetched_ring(*source).find("old"), OLD) else 1)
+                os._exit(0 if is_same(ring_of_this_process().find("old"), OLD) else 1)
             finally:
                 os._exit(2)
         issuer.free.set()

@@ -16,15 +16,14 @@ from hypothesis import strategies as st
 
 from django_jwtauth.denylist.snapshot import Denylist
 from django_jwtauth.errors import JWTAuthError
+from django_jwtauth.issuers.claim_rules import check_current
 from django_jwtauth.jose.encoding import encode_id, new_id
-from django_jwtauth.jose.keys import KeyRing
 from django_jwtauth.process.memory import cached_by_settings, on_settings_change
 from django_jwtauth.tokens.access import TokenCodec
-from django_jwtauth.tokens.claim_rules import check_current
 from tests.support import keys
 from tests.support.fuzzing import examples
 
-RINGS = [KeyRing([keys.key(*one) for one in ring]) for ring in (
+RINGS = [[keys.key(*one) for one in ring] for ring in (
     [("HS256",), ("ES256",)],
     [("ES256",), ("HS256",)],
     [("ES256",), ("EdDSA",)],
@@ -38,7 +37,7 @@ class World:
 
     def __init__(self, choose: random.Random) -> None:
         self.choose = choose
-        self.rings: dict[str, KeyRing] = {keys.ISSUER: RINGS[0]}
+        self.ring = RINGS[0]
         self.now = float(keys.NOW)
         self.denylist = Denylist()
         self.tokens: list[str] = ["", "a.b.c"]
@@ -50,7 +49,7 @@ class World:
         )()
 
     def issue(self) -> None:
-        if keys.ISSUER in self.rings:
+        if self.ring:
             changes = {
                 "exp": int(self.now) + self.choose.choice([-10, 0, 3, 60, 600]),
                 "iat": int(self.now) + self.choose.choice([-10, 0, 60]),
@@ -58,8 +57,7 @@ class World:
                 "jti": encode_id(new_id()),
                 "sid": encode_id(new_id()),
             }
-            codec = TokenCodec(self.rings)
-            self.tokens.append(codec.encode(keys.claims(**changes)))
+            self.tokens.append(keys.codec(*self.ring).encode(keys.claims(**changes)))
 
     def tamper(self) -> None:
         token = self.choose.choice(self.tokens)
@@ -70,14 +68,13 @@ class World:
         self.now += self.choose.choice([-60, 0.5, 3, 10, 300])
 
     def rotate(self) -> None:
-        if self.choose.random() < 0.2:
-            self.rings.pop(keys.ISSUER, None)
-        else:
-            self.rings[keys.ISSUER] = self.choose.choice(RINGS)
+        self.ring = [] if self.choose.random() < 0.2 else self.choose.choice(RINGS)
+        for codec in (self.remembering, self.small):
+            keys.replace_keys(codec.own, *self.ring)
 
     def revoke(self) -> None:
         try:
-            claims = TokenCodec(self.rings).decode(self.choose.choice(self.tokens))
+            claims = keys.codec(*self.ring).decode(self.choose.choice(self.tokens))
         except JWTAuthError:
             return
         self.deny({self.choose.choice([claims.sid, claims.jti])})
@@ -91,13 +88,13 @@ class World:
         self.leeway = self.choose.choice([0.0, 5.0, 120.0])
         self.audiences = frozenset(self.choose.choice([[keys.AUDIENCE], ["others"], ["nobody"]]))
         self.remembering, self.small = (
-            TokenCodec(self.rings, size, audiences=self.audiences, leeway=self.leeway) for size in (4096, 8)
+            keys.codec(*self.ring, audiences=self.audiences, cache_size=size, leeway=self.leeway) for size in (4096, 8)
         )
 
     def verdict(self, token: str) -> Any:
         """Return what is said of a token where nothing is remembered."""
         try:
-            claims = TokenCodec(self.rings).decode(token)
+            claims = keys.codec(*self.ring).decode(token)
             check_current(claims, self.audiences, self.now, self.leeway)
             self.denylist.check(claims)
         except JWTAuthError as error:

@@ -14,13 +14,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django_jwtauth import sessions
 from django_jwtauth.claims import Claims
 from django_jwtauth.errors import ExpiredTokenError, InvalidTokenError, TokenError
+from django_jwtauth.issuers.claim_rules import check_current
 from django_jwtauth.jose.encoding import b64url_decode, b64url_encode, encode_id, new_id
 from django_jwtauth.jose.key_parsing import ALGORITHMS
-from django_jwtauth.jose.keys import Key, KeyRing
+from django_jwtauth.jose.keys import Key
 from django_jwtauth.process.memory import MEAN_LENGTH, TokenCache
 from django_jwtauth.tokens import access as tokens
 from django_jwtauth.tokens.access import MAXIMUM_LENGTH, TokenCodec, get_codec
-from django_jwtauth.tokens.claim_rules import check_current
 from tests.support import keys
 
 ALPHABET = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
@@ -113,14 +113,17 @@ class TestEncode:
             with pytest.raises(ValueError, match="surrogates"):
                 codec.encode(keys.claims(**claims))
 
-    def test_the_issuer_chooses_the_ring_and_the_first_key_that_can_sign_signs(self):
+    def test_the_first_key_that_can_sign_signs(self):
         public = Key.from_dict(keys.public_entry("ES256"))
-        codec = TokenCodec({"a": KeyRing([public, keys.key("EdDSA")]), "b": KeyRing([keys.key("HS256")])})
-        algorithms = [
-            json.loads(b64url_decode(codec.encode(keys.claims(iss=issuer)).partition(".")[0]))["alg"]
-            for issuer in ("a", "b")
-        ]
-        assert algorithms == ["EdDSA", "HS256"]
+        token = keys.codec(public, keys.key("EdDSA"), keys.key("HS256")).encode(keys.claims())
+        assert json.loads(b64url_decode(token.partition(".")[0]))["alg"] == "EdDSA"
+
+    def test_no_token_of_another_issuer_is_signed(self):
+        other = keys.issuer(keys.key("HS256"), iss="other")
+        codec = TokenCodec(keys.issuer(keys.key("HS256")), {"other": other})
+        for iss in ("other", "unknown"):
+            with pytest.raises(ValueError, match=r"^Only tokens of our own ISSUER are signed\.$"):
+                codec.encode(keys.claims(iss=iss))
 
     def test_a_ring_without_a_key_that_can_sign_says_so(self):
         with pytest.raises(ValueError, match=r"^No key of SIGNING_KEYS can sign\.$"):
@@ -551,10 +554,51 @@ class TestIssuer:
 
     def test_a_key_of_one_issuer_signs_for_no_other(self):
         first, second = keys.key("ES256"), keys.key("EdDSA")
-        codec = TokenCodec({"first": KeyRing([first]), "second": KeyRing([second])})
+        other = keys.issuer(second, iss="second")
+        codec = TokenCodec(keys.issuer(first, iss="first"), {"second": other})
+        assert codec.decode(keys.compact(second, keys.header(second), keys.claims(iss="second")))
         assert codec.decode(keys.compact(first, keys.header(first), keys.claims(iss="first"))).iss == "first"
         assert refuses(codec, keys.compact(first, keys.header(first), keys.claims(iss="second")))
         assert refuses(codec, keys.compact(second, keys.header(second), keys.claims(iss="first")))
+
+    def test_our_own_keys_stay_ours_whatever_is_trusted(self):
+        first, second = keys.key("ES256"), keys.key("EdDSA")
+        codec = TokenCodec(keys.issuer(first), {keys.ISSUER: keys.issuer(second)})
+        assert codec.decode(keys.compact(first, keys.header(first), keys.claims()))
+        assert refuses(codec, keys.compact(second, keys.header(second), keys.claims()))
+
+
+class TestVerifyOwn:
+    @pytest.fixture
+    def codec(self):
+        audiences = frozenset({keys.AUDIENCE})
+        other = keys.issuer(keys.key("EdDSA"), iss="other", audiences=audiences)
+        own = keys.issuer(keys.key("ES256"), audiences=audiences)
+        return TokenCodec(own, {"other": other}, 10, leeway=5)
+
+    def test_a_token_of_another_issuer_is_refused_even_if_remembered(self, codec):
+        key = keys.key("EdDSA")
+        token = keys.compact(key, keys.header(key), keys.claims(iss="other"))
+        for _ in range(2):
+            with pytest.raises(InvalidTokenError) as caught:
+                codec.verify_own(token, keys.NOW)
+            assert caught.value.stage == "issuer"
+            assert codec.verify(token, keys.NOW).iss == "other"
+
+    def test_a_token_of_our_own_is_accepted_while_it_is_current(self, codec):
+        token = codec.encode(keys.claims())
+        assert codec.verify_own(token, keys.NOW + 604.9) == codec.decode(token)
+        with pytest.raises(ExpiredTokenError):
+            codec.verify_own(token, keys.NOW + 605)
+        with pytest.raises(InvalidTokenError) as caught:
+            codec.verify_own(codec.encode(keys.claims(aud="others")), keys.NOW)
+        assert caught.value.stage == "audience"
+
+    def test_other_text_is_refused_and_nothing_is_remembered(self, codec):
+        assert codec.verify_own(codec.encode(keys.claims()), keys.NOW)
+        with pytest.raises(InvalidTokenError):
+            codec.verify_own("a.b.c", keys.NOW)
+        assert len(codec._cache) == 0
 
 
 class TestClaims:
@@ -649,7 +693,7 @@ class TestCache:
         assert codec.decode(token) is codec.decode(token)
 
     def test_it_is_off_by_default_and_with_size_0(self, key, token):
-        for codec in (TokenCodec({keys.ISSUER: KeyRing([key])}), keys.codec(key, cache_size=0)):
+        for codec in (TokenCodec(keys.issuer(key)), keys.codec(key, cache_size=0)):
             first, second = codec.decode(token), codec.decode(token)
             assert first == second
             assert first is not second
@@ -661,27 +705,27 @@ class TestCache:
 
     def test_it_ends_when_the_key_leaves_the_ring(self, codec, key, token):
         codec.decode(token)
-        codec.rings = {keys.ISSUER: KeyRing([keys.key(key.algorithm, "second")])}
+        keys.replace_keys(codec.own, keys.key(key.algorithm, "second"))
         assert refuses(codec, token)
 
-    def test_it_ends_when_the_issuer_is_accepted_no_more(self, codec, key, token):
+    def test_it_ends_when_the_issuer_has_no_key_left(self, codec, key, token):
         codec.decode(token)
-        codec.rings = {"another": KeyRing([key])}
+        keys.replace_keys(codec.own)
         assert refuses(codec, token)
 
     def test_it_ends_when_another_key_takes_the_id(self, codec, key, token):
         codec.decode(token)
-        codec.rings = {keys.ISSUER: KeyRing([Key.from_dict(keys.entry(key.algorithm, "second", KID=key.kid))])}
+        keys.replace_keys(codec.own, Key.from_dict(keys.entry(key.algorithm, "second", KID=key.kid)))
         assert refuses(codec, token)
 
     def test_it_lives_on_while_the_key_moves_in_the_ring(self, codec, key, token):
         claims = codec.decode(token)
-        codec.rings = {keys.ISSUER: KeyRing([keys.key(key.algorithm, "second"), key])}
+        keys.replace_keys(codec.own, keys.key(key.algorithm, "second"), key)
         assert codec.decode(token) is claims
 
     def test_a_key_loaded_again_verifies_again(self, codec, key, token):
         claims = codec.decode(token)
-        codec.rings = {keys.ISSUER: KeyRing([Key.from_dict(keys.entry(key.algorithm, KID=key.kid))])}
+        keys.replace_keys(codec.own, Key.from_dict(keys.entry(key.algorithm, KID=key.kid)))
         if key.algorithm == "HS256":
             assert codec.decode(token) == claims
         assert codec.decode(token) is not claims
@@ -697,7 +741,7 @@ class TestCache:
     def test_a_refused_token_is_not_remembered(self, codec, key):
         token = keys.compact(keys.key("ES384"), keys.header(keys.key("ES384")), keys.claims())
         assert refuses(codec, token)
-        codec.rings = {keys.ISSUER: KeyRing([keys.key("ES384")])}
+        keys.replace_keys(codec.own, keys.key("ES384"))
         assert codec.decode(token)
 
     def test_the_header_of_authentic_tokens_is_read_once(self, codec, monkeypatch):
@@ -795,7 +839,7 @@ def is_current(now, leeway=0, audiences=("notes",), **changes):
 
 class TestCheckCurrent:
     def test_no_leeway_is_given_unless_it_is_asked_for(self):
-        codec = TokenCodec({keys.ISSUER: KeyRing([keys.key("HS256")])}, audiences=frozenset({keys.AUDIENCE}))
+        codec = TokenCodec(keys.issuer(keys.key("HS256"), audiences=frozenset({keys.AUDIENCE})))
         token, exp = codec.encode(keys.claims()), keys.claims()["exp"]
         assert codec.verify(token, exp - 0.1)
         with pytest.raises(ExpiredTokenError):
@@ -844,7 +888,7 @@ class TestGetCodec:
 
     def test_accepts_the_configured_issuer_only(self, settings):
         settings.JWTAUTH = {"ISSUER": keys.ISSUER}
-        assert list(get_codec().rings) == [keys.ISSUER]
+        assert list(get_codec().issuers) == [keys.ISSUER]
 
     def test_follows_the_settings(self, settings):
         before = get_codec()
