@@ -6,10 +6,11 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 
-from .db.usernames import NAME_LENGTH
+from .db.usernames import NAME_LENGTH, account_key
 from .models import Session
 
 
@@ -55,6 +56,47 @@ class TokenObtainSerializer(serializers.Serializer[Any]):
         except ValidationError as error:
             raise serializers.ValidationError({name: error.messages}) from error
         return attrs
+
+
+@sensitive_variables()
+def read_account(serializer: Any) -> str:
+    """Return the account that a login names, the same for every spelling that logs into it.
+
+    ``serializer`` is bound to the body. Only the name is validated: to validate a password may be to try it.
+
+    Raises the REST framework's ``ValidationError`` if the body names no account, ``ImproperlyConfigured`` if
+    the serializer does not require it to: all those logins would share one count.
+    """
+    field_name = _username_field(serializer)
+    field = serializer.fields[field_name]
+    try:
+        name = str(field.run_validation(field.get_value(serializer.initial_data)) or "")
+    except serializers.SkipField:
+        name = ""
+    except (serializers.ValidationError, AttributeError):  # the latter if the body is not an object
+        serializer.is_valid(raise_exception=True)
+        name = ""
+    if not name:
+        raise ImproperlyConfigured(
+            f"{type(serializer).__name__} accepts a login without {field_name!r}, by which failures are counted. "
+            "Require that field, or name another one in username_field."
+        )
+    # Cut before normalizing, which takes quadratic time.
+    return account_key(name[:NAME_LENGTH], field_name)
+
+
+def _username_field(serializer: Any) -> str:
+    """Return the name of the field that names the account."""
+    fields = [name for name, field in serializer.fields.items() if not field.read_only]
+    named = getattr(serializer, "username_field", None) or get_user_model().USERNAME_FIELD
+    candidates = [named] if named in fields else [name for name in fields if name != "password"]
+    if len(candidates) != 1:
+        raise ImproperlyConfigured(
+            f"{type(serializer).__name__} has no field {named!r}, by which failed logins are counted. "
+            'Write the name of another one into its class, such as username_field = "email".'
+        )
+    name: str = candidates[0]
+    return name
 
 
 class TokenRefreshSerializer(serializers.Serializer[Any]):

@@ -58,6 +58,7 @@ from .tokens import pair as pairs
 from .tokens import refresh as refresh_tokens
 from .tokens.access import get_codec
 from .tokens.pair import TokenPair
+from .tokens.refresh import PresentedToken
 
 LIFETIME = RULES["SESSION_LIFETIME"]
 MAX_CLOCK_SKEW = timedelta(minutes=1)
@@ -133,7 +134,7 @@ def verify(access_token: str) -> Claims:
 
 
 @sensitive_variables()
-def refresh(refresh_token: str, request: HttpRequest | None = None) -> TokenPair:
+def refresh(refresh_token: str | PresentedToken, request: HttpRequest | None = None) -> TokenPair:
     """Exchange a refresh token for its successor and a new access token (RFC 6749 section 6, RFC 9700 section 4.14).
 
     The immediate predecessor gets the same successor again for ``REUSE_LEEWAY``, so that a lost answer or two
@@ -280,7 +281,7 @@ def find(token: str) -> Session | None:
 
 
 @sensitive_variables()
-def by_refresh_token(refresh_token: str) -> Session:
+def by_refresh_token(refresh_token: str | PresentedToken) -> Session:
     """Return the session of a genuine refresh token, of any generation; it may have ended. Raises ``TokenError``."""
     presented = refresh_tokens.read(refresh_token)
     session = Session.objects.primary().filter(pk=presented.session_id).first()

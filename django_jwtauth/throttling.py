@@ -1,27 +1,28 @@
-"""Throttles that count outcomes. Rates come from ``DEFAULT_THROTTLE_RATES`` where their scope is there."""
+"""Throttles that count outcomes. A scope missing from ``DEFAULT_THROTTLE_RATES`` has its default rate."""
 
 import hashlib
 import ipaddress
 from contextlib import suppress
+from enum import Enum
 from typing import Any
 
-from django.contrib.auth import get_user_model
-from django.core.exceptions import ImproperlyConfigured
-from django.views.decorators.debug import sensitive_variables
-from rest_framework.exceptions import ValidationError
-from rest_framework.fields import SkipField
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
 from . import client_info, sessions
-from .db.usernames import NAME_LENGTH, account_key
 from .errors import CacheUnavailableError, InvalidTokenError
 from .jose.encoding import encode_id
-from .tokens import refresh as refresh_tokens
 
-ACCOUNT = "_jwtauth_account"
-"""Where a request keeps the account that it wants to log into."""
+
+class Outcome(Enum):
+    """What came of a request for a token pair."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    """Credentials or token were refused."""
+    UNDECIDED = "undecided"
+    """Nothing was tried: the body was malformed, a throttle refused the request, the server failed."""
 
 
 class Counters:
@@ -34,7 +35,7 @@ class Counters:
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 return getattr(self._cache, name)(*args, **kwargs)
-            except ValueError:  # Django's, where there is no such count
+            except ValueError:  # Django's, for a count that does not exist
                 raise
             except Exception as error:
                 raise CacheUnavailableError from error
@@ -43,33 +44,35 @@ class Counters:
 
 
 def guard(throttle: Any) -> Any:
-    """Return a throttle, made to tell a failure of its cache as ours do."""
+    """Return the throttle, whose cache now fails with ``CacheUnavailableError`` as in our own."""
     if isinstance(throttle, SimpleRateThrottle) and not isinstance(throttle, OutcomeThrottle):
         vars(throttle)["cache"] = Counters(throttle.cache)
     return throttle
 
 
 class OutcomeThrottle(SimpleRateThrottle):
-    """Refuses once the allowed number of outcomes was counted; ``settle`` counts one when it is known.
+    """Refuses a request once ``num_requests`` outcomes of the kind ``counted_outcome`` were counted.
 
-    Counted is in windows of the rate's period, by the atomic counters of the cache: a list of moments, which the
-    REST framework keeps, would lose what requests at the same time write into it.
+    ``acquire`` runs before the request, ``release`` after it, once the outcome is known.
+
+    Counts fixed windows of the rate's period with the atomic counters of the cache. The list of
+    timestamps that the REST framework keeps loses what concurrent requests write into it.
     """
 
     default_rate: str
     duration: int
     """Seconds."""
     num_requests: int
-    counted_outcome = False
+    counted_outcome = Outcome.FAILURE
     key: str | None = None
 
     @property
     def counters(self) -> Counters:
-        """The cache. Raises ``CacheUnavailableError`` where it fails."""
+        """The cache. Raises ``CacheUnavailableError`` if it fails."""
         return Counters(self.cache)
 
     def get_rate(self) -> str | None:
-        """Return the project's rate for this scope, or our own. None switches it off."""
+        """Return the project's rate for this scope, or the default rate. None switches the throttle off."""
         rates: Any = api_settings.DEFAULT_THROTTLE_RATES
         rate: str | None = rates.get(self.scope, self.default_rate)
         return rate
@@ -79,29 +82,29 @@ class OutcomeThrottle(SimpleRateThrottle):
         if self.rate is None:
             return True
         self.key = self.get_cache_key(request, view)
-        return self.key is None or self.is_within(self.num_requests)
+        return self.key is None or self.acquire()
 
-    def is_within(self, limit: int) -> bool:
-        """Whether fewer than so many were counted."""
-        return bool(self.counters.get(self.key, 0) < limit)
+    def acquire(self) -> bool:
+        """Whether the limit leaves room for this request. Called at most once a request."""
+        return bool(self.counters.get(self.key, 0) < self.num_requests)
 
-    def settle(self, success: bool | None) -> None:
-        """Count the request if its outcome is what this throttle counts; None: it came to none."""
-        if self.key is not None and success is self.counted_outcome:
+    def release(self, outcome: Outcome) -> None:
+        """Count the request if its outcome is the counted one."""
+        if self.key is not None and outcome is self.counted_outcome:
             self.count()
 
     def count(self) -> int:
-        """Count one, and return how many there are now."""
+        """Add one to the count, and return it."""
         self.counters.add(self.key, 0, self.duration)
         try:
             return self.change(+1)
-        except ValueError:  # it has just expired, or the cache keeps nothing
+        except ValueError:  # it has just expired, or the cache stores nothing
             return 1
 
     def change(self, by: int) -> int:
-        """Add to the count, and return it. Raises ``ValueError`` where there is none."""
+        """Add to the count, and return it. Raises ``ValueError`` if there is none."""
         counted: int = self.counters.incr(self.key, by)
-        # Django's caches in files and in the database have meanwhile set it to expire after their own default.
+        # incr() of Django's file and database caches resets the expiry to their default timeout.
         self.counters.touch(self.key, self.duration)
         return counted
 
@@ -110,7 +113,7 @@ class OutcomeThrottle(SimpleRateThrottle):
         return self.duration - self.timer() % self.duration
 
     def get_cache_key(self, request: Request, view: Any) -> str | None:
-        """Return the cache key of this window. It names nobody: the identity is hashed."""
+        """Return the cache key of this window. The identity in it is hashed."""
         identity = self.get_identity(request, view)
         if identity is None:
             return None
@@ -118,14 +121,14 @@ class OutcomeThrottle(SimpleRateThrottle):
         return self.cache_format % {"scope": self.scope, "ident": f"{digest}_{int(self.timer() // self.duration)}"}
 
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
-        """Return what shares one count, or None where nothing is counted."""
+        """Return what requests that share one count have in common, or None to count nothing."""
         raise NotImplementedError
 
 
 class LoginAccountThrottle(OutcomeThrottle):
-    """Failed logins to one account from everywhere: what a guess from many addresses may cost.
+    """Failed logins to one account from all addresses: bounds a guess from many of them.
 
-    A login counts from its beginning until it is known that it did not fail, or guesses at the same time would
+    A login counts from its start and is taken back unless it fails. Otherwise concurrent guesses would
     not see each other.
     """
 
@@ -133,25 +136,25 @@ class LoginAccountThrottle(OutcomeThrottle):
     default_rate = "400/hour"
     is_counted = False
 
-    def is_within(self, limit: int) -> bool:
-        """Count the login, and tell whether it is one too many."""
+    def acquire(self) -> bool:
+        """Count the login. Whether it is within the limit."""
         counted = self.count()
         self.is_counted = True
-        return counted <= limit
+        return counted <= self.num_requests
 
-    def settle(self, success: bool | None) -> None:
-        """Take a login back that did not fail."""
-        if self.is_counted and success is not False:
+    def release(self, outcome: Outcome) -> None:
+        """Take back a login that did not fail."""
+        if self.is_counted and outcome is not Outcome.FAILURE:
             with suppress(ValueError):  # the window is over
                 self.change(-1)
 
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
         """Return the account."""
-        return (_account(request, view),)
+        return (view.presented_account,)
 
 
 class LoginThrottle(LoginAccountThrottle):
-    """Failed logins to one account from one address, so few that a flood from there locks nobody out elsewhere."""
+    """Failed logins to one account from one address. A flood from there locks nobody out elsewhere."""
 
     scope = "jwtauth_login"
     default_rate = "20/hour"
@@ -159,29 +162,29 @@ class LoginThrottle(LoginAccountThrottle):
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
         """Return account and address."""
         network = _network(request)
-        return None if network is None else (_account(request, view), network)
+        return None if network is None else (view.presented_account, network)
 
 
 class GoodLoginThrottle(OutcomeThrottle):
-    """Good logins to one account: each one stores a session."""
+    """Successful logins to one account: each one stores a session."""
 
     scope = "jwtauth_login_good"
     default_rate = "600/hour"
-    counted_outcome = True
+    counted_outcome = Outcome.SUCCESS
 
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
         """Return the account."""
-        return (_account(request, view),)
+        return (view.presented_account,)
 
 
 class FailedRefreshThrottle(OutcomeThrottle):
-    """Refused refresh tokens from one address. It never stops a genuine one: many clients may share an address."""
+    """Refused refresh tokens from one address. Genuine tokens pass: many clients may share an address."""
 
     scope = "jwtauth_refresh_failed"
     default_rate = "60/min"
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        """Whether the request may go on. The database is asked only once the limit is reached."""
+        """Whether the request may go on. Asks the database only once the limit is reached."""
         return super().allow_request(request, view) or _is_genuine(view)
 
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
@@ -191,32 +194,30 @@ class FailedRefreshThrottle(OutcomeThrottle):
 
 
 class RefreshThrottle(OutcomeThrottle):
-    """Good refreshes of one session; forged tokens that name it are not counted."""
+    """Successful refreshes of one session. Forged tokens that name the session are not counted."""
 
     scope = "jwtauth_refresh"
     default_rate = "60/min"
-    counted_outcome = True
+    counted_outcome = Outcome.SUCCESS
 
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
-        """Return the session that the refresh token names, wherever the view takes it from."""
-        try:
-            return (encode_id(refresh_tokens.read(view.presented_token).session_id),)
-        except InvalidTokenError:
-            return None
+        """Return the session that the refresh token names."""
+        token = view.presented_token
+        return None if token is None else (encode_id(token.session_id),)
 
 
 class RevokeThrottle(OutcomeThrottle):
-    """Revocations of one session; of tokens that name no session of ours, those from one address."""
+    """Revocations of one session; for tokens of no session, those from one address."""
 
     scope = "jwtauth_revoke"
     default_rate = "60/min"
 
-    def is_within(self, limit: int) -> bool:
-        """Count the request, and tell whether it is one too many."""
-        return self.count() <= limit
+    def acquire(self) -> bool:
+        """Count the request. Whether it is within the limit."""
+        return self.count() <= self.num_requests
 
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
-        """Return the session or the address, of which a session's own requests use up nothing."""
+        """Return the session, or else the address: garbage from an address stops no logout there."""
         session = view.presented_session
         network = _network(request)
         if session is not None:
@@ -235,65 +236,16 @@ THROTTLES = (
 
 
 def _is_genuine(view: Any) -> bool:
+    # A view that presents no refresh token may count its refusals here, too.
+    token = getattr(view, "presented_token", None)
     try:
-        # A view of another kind has no such token, but may count its refusals here.
-        return bool(sessions.by_refresh_token(getattr(view, "presented_token", "")))
+        return token is not None and bool(sessions.by_refresh_token(token))
     except InvalidTokenError:
         return False
 
 
-def _account(request: Request, view: Any) -> str:
-    """Return the account, once for each request: the same for every spelling by which it can be logged into."""
-    known = vars(request)
-    if ACCOUNT not in known:
-        known[ACCOUNT] = _read_account(request, view)
-    account: str = known[ACCOUNT]
-    return account
-
-
-@sensitive_variables()
-def _read_account(request: Request, view: Any) -> str:
-    """Return the account that a login names in the field by which the view's serializer knows it.
-
-    Raises ``ValidationError`` where the body names none, ``ImproperlyConfigured`` where the serializer asks for none:
-    all these logins would be counted as one account.
-    """
-    serializer = view.get_serializer(data=request.data)
-    field_name = _username_field(serializer)
-    field = serializer.fields[field_name]
-    try:
-        # Not all of the body: to validate the password may be to try it.
-        name = str(field.run_validation(field.get_value(request.data)) or "")
-    except SkipField:
-        name = ""
-    except (ValidationError, AttributeError):  # the latter where the body is no object
-        serializer.is_valid(raise_exception=True)
-        name = ""
-    if not name:
-        raise ImproperlyConfigured(
-            f"{type(serializer).__name__} accepts a login without {field_name!r}, by which failures are counted. "
-            "Require that field, or name another one in username_field."
-        )
-    # Cut before it is normalized, which takes time that grows with the square of the length.
-    return account_key(name[:NAME_LENGTH], field_name)
-
-
-def _username_field(serializer: Any) -> str:
-    """Return the name of the field that names the account."""
-    fields = [name for name, field in serializer.fields.items() if not field.read_only]
-    named = getattr(serializer, "username_field", None) or get_user_model().USERNAME_FIELD
-    candidates = [named] if named in fields else [name for name in fields if name != "password"]
-    if len(candidates) != 1:
-        raise ImproperlyConfigured(
-            f"{type(serializer).__name__} has no field {named!r}, by which failed logins are counted. "
-            'Write the name of another one into its class, such as username_field = "email".'
-        )
-    name: str = candidates[0]
-    return name
-
-
 def _network(request: Request) -> str | None:
-    """Return the address; of an IPv6 address the part that is not the client's to choose."""
+    """Return the address; for IPv6 its /64 network, within which a client can choose any address."""
     address = client_info.address(request)
     if address is None or ":" not in address:
         return address

@@ -43,8 +43,10 @@ def derive(session_id: uuid.UUID, generation: int, nonce: bytes) -> str:
     return PREFIX + b64url_encode(body + _mac(secret_keys()[0], nonce, body))
 
 
-def read(token: str) -> PresentedToken:
-    """Take a refresh token apart without asking the database. Raises ``InvalidTokenError``."""
+def read(token: str | PresentedToken) -> PresentedToken:
+    """Parse a refresh token, without a query; one already parsed is returned. Raises ``InvalidTokenError``."""
+    if isinstance(token, PresentedToken):
+        return token
     if not isinstance(token, str) or not _FORM.fullmatch(token):
         raise InvalidTokenError
     try:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -31,17 +32,21 @@ from ..serializers import (
     TokenPairSerializer,
     TokenRefreshSerializer,
     TokenRevokeSerializer,
+    read_account,
 )
 from ..throttling import (
     FailedRefreshThrottle,
     GoodLoginThrottle,
     LoginAccountThrottle,
     LoginThrottle,
+    Outcome,
     OutcomeThrottle,
     RefreshThrottle,
     RevokeThrottle,
 )
+from ..tokens import refresh as refresh_tokens
 from ..tokens.pair import TokenPair
+from ..tokens.refresh import PresentedToken
 from .base import AuthView
 from .parsers import CHARSETS, LONGEST_BODY, BodyTooLarge, StrictFormParser, StrictJSONParser, StrictMultiPartParser
 
@@ -49,41 +54,48 @@ logger = logging.getLogger("django_jwtauth")
 
 
 class TokenView(AuthView):
-    """Base of the views that take credentials or tokens in the body. Nothing ambient authenticates here."""
+    """Base of the views that take credentials or tokens in the body. No authentication class runs.
+
+    What a request presents is read once and kept on the view, for the throttles and the view itself.
+    """
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
     parser_classes = (StrictJSONParser, StrictFormParser, StrictMultiPartParser)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse a body that is too large, or in another charset, before anything reads it."""
+        """Refuse a body that is too large, or in another charset, before it is read."""
         try:
             length = int(request._request.META.get("CONTENT_LENGTH") or 0)
         except ValueError:
-            length = 0  # as Django takes it
+            length = 0  # as Django does
         if length > LONGEST_BODY:
             raise BodyTooLarge
-        # Some of Python's codecs take seconds for a body of this size.
+        # Some codecs of Python take seconds for a body of this size.
         charset = (request._request.content_params or {}).get("charset", "utf-8")
         if charset.lower() not in CHARSETS:
             raise UnsupportedMediaType(request.content_type)
         super().initial(request, *args, **kwargs)
 
     def check_throttles(self, request: Request) -> None:
-        """Count attempts. A method that tries no token and no password is answered without one: 405, or OPTIONS."""
+        """Count attempts. OPTIONS, and a method that is answered by 405, are none."""
         if request.method not in SAFE_METHODS and hasattr(self, str(request.method).lower()):
             super().check_throttles(request)
 
     def get_authenticate_header(self, request: Request) -> str:
-        """Return the challenge, without which an ``AuthenticationFailed`` of a project's own would be a 403."""
+        """Return the challenge: without one, DRF answers an ``AuthenticationFailed`` by 403."""
         return self.challenge
+
+    @cached_property
+    def body_serializer(self) -> Any:
+        """The serializer bound to the body. It keeps its result, so the body is validated once."""
+        return self.get_serializer(data=self.request.data)
 
     @sensitive_variables()
     def validated(self, request: Request) -> dict[str, Any]:
-        """Return the body's fields, or answer 400."""
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data: dict[str, Any] = serializer.validated_data
+        """Return a copy of the body's fields, or answer 400. ``request`` is the view's own."""
+        self.body_serializer.is_valid(raise_exception=True)
+        data: dict[str, Any] = copy(self.body_serializer.validated_data)
         return data
 
 
@@ -91,7 +103,12 @@ class TokenPairView(TokenView):
     """Base of the views that hand out a token pair; subclasses say where it comes from."""
 
     _throttles: Sequence[Any] = ()
-    _outcome: bool | None = None
+    _outcome = Outcome.UNDECIDED
+
+    @cached_property
+    def presented_account(self) -> str:
+        """The account that the body names. The rest of the body is not validated yet."""
+        return read_account(self.body_serializer)
 
     def get_token_pair(self, request: Request) -> TokenPair:
         """Return the pair to hand out, or raise ``CredentialsError`` or ``TokenError``."""
@@ -103,37 +120,37 @@ class TokenPairView(TokenView):
         try:
             pair = self.get_token_pair(request)
         except (CredentialsError, TokenError, AuthenticationFailed, PermissionDenied):
-            self._outcome = False
+            self._outcome = Outcome.FAILURE
             raise
-        self._outcome = True
+        self._outcome = Outcome.SUCCESS
         return self.build_response(pair)
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Handle the request; then the throttles count what came of it, be it a refusal by one of them."""
+        """Handle the request, then release the throttles, also after one of them refused it."""
         try:
             response = super().dispatch(request, *args, **kwargs)
-            if self._outcome is None and response.status_code in {401, 403}:
-                # By a post of the project's own, which raises nothing.
-                self._outcome = False
+            if self._outcome is Outcome.UNDECIDED and response.status_code in {401, 403}:
+                # A project's own post() may answer rather than raise.
+                self._outcome = Outcome.FAILURE
             return response
         finally:
             for throttle in self._throttles:
                 if isinstance(throttle, OutcomeThrottle):
-                    self._settle(throttle)
+                    self._release(throttle)
 
-    def _settle(self, throttle: OutcomeThrottle) -> None:
+    def _release(self, throttle: OutcomeThrottle) -> None:
         try:
-            throttle.settle(self._outcome)
+            throttle.release(self._outcome)
         except Exception:
-            # The cache failed. But the refresh token is used by now, so its answer must not be lost.
-            logger.exception("What came of a request to %r could not be counted.", self.request.path)
+            # The cache failed. The refresh token is used by now, so the response must not be lost.
+            logger.exception("The outcome of a request to %r could not be counted.", self.request.path)
 
     def build_response(self, pair: TokenPair) -> Response:
-        """Return the answer for a pair. Another transport puts the refresh token elsewhere."""
+        """Return the response for a pair. Another transport puts the refresh token elsewhere."""
         return Response(TokenPairSerializer(pair).data)
 
     def get_throttles(self) -> Any:
-        """Return the throttles, and keep them: they count the outcome of the request at its end."""
+        """Return the throttles. They are kept, to be released when the outcome is known."""
         self._throttles = super().get_throttles()
         return self._throttles
 
@@ -146,18 +163,15 @@ class TokenObtainView(TokenPairView):
 
     @sensitive_variables()
     def validated(self, request: Request) -> dict[str, Any]:
-        """Return the credentials, or answer 400, which is a failed login where a password may have been tried."""
-        serializer = self.get_serializer(data=request.data)
+        """Return a copy of the credentials, or answer 400: a failed login if a password was tried."""
         try:
-            serializer.is_valid(raise_exception=True)
+            return super().validated(request)
         except BadRequest:
-            # By the serializer itself, as the REST framework's AuthTokenSerializer does once all fields are valid.
+            # All fields are valid, so the serializer itself refused them, as AuthTokenSerializer of DRF does.
             with suppress(BadRequest):
-                serializer.to_internal_value(request.data)
-                self._outcome = False
+                self.body_serializer.to_internal_value(request.data)
+                self._outcome = Outcome.FAILURE
             raise
-        credentials: dict[str, Any] = serializer.validated_data
-        return credentials
 
     @sensitive_variables()
     def get_token_pair(self, request: Request) -> TokenPair:
@@ -182,22 +196,26 @@ class TokenRefreshView(TokenPairView):
 
     @sensitive_variables()
     def get_refresh_token(self, request: Request) -> str:
-        """Return the refresh token that the request carries. Another transport takes it from elsewhere."""
+        """Return the refresh token of the request. Another transport reads it from elsewhere."""
         token: str = self.validated(request)["refresh_token"]
         return token
 
     @cached_property
-    def presented_token(self) -> str:
-        """The refresh token of this request. It is read once, whoever asks first: a throttle or the view."""
+    def presented_token(self) -> PresentedToken | None:
+        """The refresh token of this request; None if it is missing or malformed."""
         try:
-            return self.get_refresh_token(self.request)
+            return refresh_tokens.read(self.get_refresh_token(self.request))
         except (KeyError, ValidationError) as error:
-            # What a cookie or a header that is missing comes to.
+            # What a transport raises for a cookie or header that is missing.
             logger.info("%s found no refresh token: %s.", type(self).__name__, type(error).__name__)
-            raise InvalidTokenError from error
+        except InvalidTokenError:
+            pass
+        return None
 
     def get_token_pair(self, request: Request) -> TokenPair:
         """Rotate the refresh token."""
+        if self.presented_token is None:
+            raise InvalidTokenError
         return sessions.refresh(self.presented_token, request._request)
 
 
@@ -213,7 +231,7 @@ class TokenRevokeView(TokenView):
     @cached_property
     @sensitive_variables()
     def presented_session(self) -> Session | None:
-        """The session of the token of this request, or None where it is no token of ours. It is found once."""
+        """The session whose token this request presents; None if the token is not ours."""
         token = self.validated(self.request).get("token")
         if token is None:
             token = self._bearer_token()
@@ -225,12 +243,12 @@ class TokenRevokeView(TokenView):
         token = bearer.get_token(self.request)
         if token is None:
             raise BadRequest({"token": [TokenField().error_messages["required"]]}, "required")
-        # Refused, it is a 401: the client would take a 200 for the end of its session.
+        # If it is refused, answer 401: a 200 would tell the client that its session ended.
         bearer.authenticate(self.request)
         return token
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """End the session. A token in the body that is not ours, or no longer valid, is no error."""
+        """End the session. A token in the body that is not ours, or no longer valid, is not an error."""
         if self.presented_session is not None:
             sessions.revoke(self.presented_session, Reason.LOGOUT, request._request)
         return Response({})

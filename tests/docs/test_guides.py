@@ -148,6 +148,13 @@ class TestThrottling:
         elsewhere.clear()
         assert post(view, username="alice", password="wrong").status_code == HTTPStatus.UNAUTHORIZED
 
+    def test_a_throttle_counts_the_outcome_it_names(self, user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        view = code("howto/throttling.md")["TenantLoginView"]
+        monkeypatch.setattr(view.throttle_classes[-1], "default_rate", "1/hour")
+        passwords = ("wrong", PASSWORD, PASSWORD)
+        answers = [post(view, username="alice", password=each).status_code for each in passwords]
+        assert answers == [HTTPStatus.UNAUTHORIZED, HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS]
+
     def test_the_rates_replace_ours(self, user: Any, client: Any, settings: Any) -> None:
         settings.REST_FRAMEWORK = with_first_block("howto/throttling.md", settings.REST_FRAMEWORK)
         bodies = [{"username": "alice", "password": "wrong"}] * 6

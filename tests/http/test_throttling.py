@@ -25,6 +25,7 @@ from django_jwtauth import sessions, throttling, views
 from django_jwtauth.errors import InvalidTokenError
 from django_jwtauth.models import Session
 from django_jwtauth.serializers import TokenObtainSerializer, TokenRefreshSerializer
+from django_jwtauth.tokens import refresh as refresh_tokens
 from django_jwtauth.views import tokens as token_views
 from tests.support.answers import assert_no_token_in
 from tests.support.statements import failing, statements
@@ -415,6 +416,29 @@ class TestNameField:
         with pytest.raises(ImproperlyConfigured, match="without 'email'"):
             post(OptionalSerializer, password="x", **body)
 
+    def test_the_body_is_bound_and_validated_once_a_request(self, user, rf):
+        bound, validated, kept = [], [], []
+
+        class CountingSerializer(TokenObtainSerializer):
+            def validate(self, attrs):
+                validated.append(None)
+                return super().validate(attrs)
+
+        class LoginView(views.TokenObtainView):
+            serializer_class = CountingSerializer
+
+            def get_serializer(self, *args, **kwargs):
+                bound.append(None)
+                return super().get_serializer(*args, **kwargs)
+
+            def get_token_pair(self, request):
+                kept.append(self.validated(request).pop("password"))
+                return super().get_token_pair(request)
+
+        answer = LoginView.as_view()(rf.post("/", {"username": "alice", "password": "correct horse"}))
+        assert (answer.status_code, len(bound), len(validated)) == (HTTPStatus.OK, 1, 1)
+        assert kept == ["correct horse"]
+
     def test_no_password_is_tried_before_it_is_counted(self, user, post):
         tried = []
 
@@ -554,6 +578,23 @@ class TestRefresh:
         monkeypatch.setattr(TokenRefreshSerializer, "validate", validate)
         answer = CountingView.as_view()(rf.post("/", {"refresh_token": pair.refresh_token}))
         assert (answer.status_code, len(read), len(validated)) == (HTTPStatus.OK, 1, 1)
+
+    def test_the_token_is_parsed_once_a_request(self, pair, refresh, rates, monkeypatch):
+        rates(jwtauth_refresh_failed="0/min")
+        parsed, decode = [], refresh_tokens.b64url_decode
+        monkeypatch.setattr(refresh_tokens, "b64url_decode", lambda text: parsed.append(text) or decode(text))
+        assert refresh(pair.refresh_token).status_code == HTTPStatus.OK
+        assert len(parsed) == 1
+
+    def test_a_transport_without_a_token_is_logged_once(self, db, rf, caplog):
+        class CookieRefreshView(views.TokenRefreshView):
+            def get_refresh_token(self, request):
+                return request.COOKIES["refresh"]
+
+        caplog.set_level("INFO")
+        assert CookieRefreshView.as_view()(rf.post("/")).status_code == HTTPStatus.UNAUTHORIZED
+        told = [record.getMessage() for record in caplog.records if record.name == "django_jwtauth"]
+        assert told == ["CookieRefreshView found no refresh token: KeyError."]
 
     def test_where_the_server_knows_no_address_refused_ones_are_not_counted_together(self, pair, refresh, rates):
         rates(jwtauth_refresh_failed="1/min")

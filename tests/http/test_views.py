@@ -518,7 +518,7 @@ class TestDatabaseFailure:
             raise error("password=hunter2")
 
         monkeypatch.setattr(token_views, "authenticate", fail)
-        monkeypatch.setattr(sessions.Session.objects, "using", fail)
+        monkeypatch.setattr(sessions.Session.objects, "primary", fail)
         monkeypatch.setattr(sessions, "fetch", fail)
         answer = post(path, {name: value or pair.refresh_token for name, value in body.items()})
         assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
