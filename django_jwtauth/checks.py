@@ -2,8 +2,9 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ from rest_framework.permissions import AllowAny
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from .conf import DEFAULT_ISSUER, find_problems, get_config
+from .conf import DEFAULT_ISSUER, Config, find_problems, get_config
 from .denylist.source import tables_differ_by_schema
 from .issuers import trusted as issuers
 from .issuers.own import FROM_SECRET_KEY, load_keys
 from .jose.encoding import encode_id, new_id
 from .jose.key_parsing import UnusableKeyError
 from .models import write_alias
+from .rules.members import Problem
 from .rules.values import is_count
 from .throttling import THROTTLES
-from .tokens.access import get_codec
+from .tokens.access import TokenCodec, get_codec
 from .views import AuthView, TokenObtainView
 
 TOKEN_BUDGET = 1024
@@ -36,6 +38,7 @@ CAMELIZE = "drf_spectacular.contrib.djangorestframework_camel_case.camelize_seri
 KEEP_NAMES = "django_jwtauth.openapi.keep_field_names"
 NO_DATABASE = "django.db.backends.dummy"
 """What Django makes of ``DATABASES = {}``."""
+Check = Callable[..., list[checks.CheckMessage]]
 OTHERS = stat.S_IROTH | stat.S_IWOTH
 STRAY_SETTINGS = ("JWT_AUTH", "SIMPLE_JWT", "JWT_AUTHENTICATION", "DJANGO_JWTAUTH")
 
@@ -52,21 +55,65 @@ def register() -> None:
         checks.register(check, checks.Tags.security, deploy=True)
 
 
+def given(*finders: Callable[[], Any]) -> Callable[[Check], Check]:
+    """Pass on what each of these finds, and skip the check if one finds None.
+
+    They find None for a mistake that another check reports.
+    """
+
+    def decorate(check: Check) -> Check:
+        @wraps(check)
+        def run(**kwargs: Any) -> list[checks.CheckMessage]:
+            found = [find() for find in finders]
+            return [] if None in found else check(*found, **kwargs)
+
+        return run
+
+    return decorate
+
+
+def _find_config() -> Config | None:
+    """Return the settings, unless ``check_settings`` reports them."""
+    try:
+        return get_config()
+    except ImproperlyConfigured:
+        return None
+
+
+def _find_codec() -> TokenCodec | None:
+    """Return the codec, unless the checks of settings, keys or issuers report it."""
+    try:
+        return get_codec()
+    except ImproperlyConfigured:
+        return None
+
+
+def _find_alias() -> str | None:
+    """Return the one database of our tables, unless ``check_router`` reports it."""
+    try:
+        aliases = _aliases()
+    except Exception:
+        return None
+    return aliases.pop() if len(aliases) == 1 and aliases <= set(connections) else None
+
+
 def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
     """Every mistake that the JWTAUTH dict shows by itself."""
-    problems = find_problems(getattr(settings, "JWTAUTH", {}))
-    return [checks.Error(problem.message, hint=problem.hint, id=problem.id) for problem in problems]
+    return _errors(find_problems(getattr(settings, "JWTAUTH", {})))
 
 
-def check_keys(**kwargs: Any) -> list[checks.CheckMessage]:
+def _errors(problems: Iterable[Problem]) -> list[checks.CheckMessage]:
+    return [checks.Error(message, hint=hint, id=id) for id, message, hint in problems]
+
+
+@given(_find_config)
+def check_keys(config: Config, **kwargs: Any) -> list[checks.CheckMessage]:
     """Every key can be loaded, is strong enough, suits its algorithm and is kept to oneself; one of them can sign."""
-    if find_problems(getattr(settings, "JWTAUTH", {})):
-        return []  # another check says what is wrong
     errors: list[checks.CheckMessage] = []
     warnings: list[checks.CheckMessage] = []
     places: dict[str, str] = {}
     can_sign = False
-    for position, entry in enumerate(get_config().signing_keys or [FROM_SECRET_KEY]):
+    for position, entry in enumerate(config.signing_keys or [FROM_SECRET_KEY]):
         place = f"JWTAUTH['SIGNING_KEYS'][{position}]"
         try:
             keys = load_keys(entry)
@@ -120,13 +167,12 @@ def _is_open_to_others(path: Path) -> bool:
     return bool(mode & OTHERS) and all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)
 
 
-def check_trusted_issuers(**kwargs: Any) -> list[checks.CheckMessage]:
+@given(_find_config)
+def check_trusted_issuers(config: Config, **kwargs: Any) -> list[checks.CheckMessage]:
     """Every entry of TRUSTED_ISSUERS says whose tokens are accepted for whom; its keys can be loaded."""
-    if find_problems(getattr(settings, "JWTAUTH", {})):
-        return []  # another check says what is wrong
-    problems = issuers.find_problems(get_config())
+    problems = issuers.find_problems(config)
     if problems:
-        return [checks.Error(problem.message, hint=problem.hint, id=problem.id) for problem in problems]
+        return _errors(problems)
     try:
         trusted = issuers.trusted_issuers()
     except ImproperlyConfigured as error:
@@ -157,15 +203,11 @@ def _doubts(iss: str, issuer: issuers.TrustedIssuer) -> Iterator[checks.CheckMes
         )
 
 
-def check_denylist(**kwargs: Any) -> list[checks.CheckMessage]:
+@given(_find_config, _find_alias)
+def check_denylist(config: Config, alias: str, **kwargs: Any) -> list[checks.CheckMessage]:
     """There is a denylist where there is a database, and only there."""
-    if find_problems(getattr(settings, "JWTAUTH", {})):
-        return []  # another check says what is wrong
-    alias = _constant_alias()
-    if alias is None:
-        return []  # another check says what is wrong
     has_database = connections.settings[alias]["ENGINE"] != NO_DATABASE
-    has_denylist = get_config().denylist_interval is not None
+    has_denylist = config.denylist_interval is not None
     if has_denylist and not has_database:
         return [
             checks.Error(
@@ -186,14 +228,11 @@ def check_denylist(**kwargs: Any) -> list[checks.CheckMessage]:
     return []
 
 
-def check_token_size(**kwargs: Any) -> list[checks.CheckMessage]:
+@given(_find_config, _find_codec)
+def check_token_size(config: Config, codec: TokenCodec, **kwargs: Any) -> list[checks.CheckMessage]:
     """A plain access token is small enough to travel with every request."""
-    try:
-        config, codec = get_config(), get_codec()
-    except ImproperlyConfigured:
-        return []  # another check says what is wrong
     if codec.own.ring.signing_key is None:
-        return []  # so does another here
+        return []  # check_keys reports it
     plain = {"iss": config.issuer, "sub": "1", "aud": config.audiences, "exp": 10**10, "iat": 10**10}
     try:
         size = len(codec.encode(plain | {"jti": encode_id(new_id()), "sid": encode_id(new_id())}))
@@ -216,10 +255,10 @@ def check_token_size(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
-def check_user_model(**kwargs: Any) -> list[checks.CheckMessage]:
+@given(_find_alias)
+def check_user_model(alias: str, **kwargs: Any) -> list[checks.CheckMessage]:
     """Users and sessions are in one database: they are read together and refer to each other."""
-    alias = _constant_alias()
-    if alias is None or router.db_for_write(get_user_model()) == alias:
+    if router.db_for_write(get_user_model()) == alias:
         return []
     return [
         checks.Error(
@@ -256,18 +295,10 @@ def _aliases() -> set[str]:
         return {write_alias(), write_alias(), elsewhere.submit(write_alias).result()}
 
 
-def _constant_alias() -> str | None:
-    """Return the one database of our tables, or None where ``check_router`` says what is wrong."""
-    try:
-        aliases = _aliases()
-    except Exception:
-        return None
-    return aliases.pop() if len(aliases) == 1 and aliases <= set(connections) else None
-
-
-def check_tenants(**kwargs: Any) -> list[checks.CheckMessage]:
+@given(_find_alias)
+def check_tenants(alias: str, **kwargs: Any) -> list[checks.CheckMessage]:
     """No tenant has a schema with sessions or users of its own."""
-    if _constant_alias() is None or not tables_differ_by_schema():
+    if not tables_differ_by_schema():
         return []
     return [
         checks.Error(
@@ -279,10 +310,10 @@ def check_tenants(**kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
-def check_autocommit(**kwargs: Any) -> list[checks.CheckMessage]:
+@given(_find_alias)
+def check_autocommit(alias: str, **kwargs: Any) -> list[checks.CheckMessage]:
     """What is written is committed, unless a transaction was begun."""
-    alias = _constant_alias()
-    if alias is None or connections.settings[alias]["AUTOCOMMIT"]:
+    if connections.settings[alias]["AUTOCOMMIT"]:
         return []
     return [
         checks.Error(
@@ -397,9 +428,10 @@ def _is_closed(view: type[APIView], options: Mapping[str, Any]) -> bool:
     )
 
 
-def check_issuer_is_own(**kwargs: Any) -> list[checks.CheckMessage]:
+@given(_find_config)
+def check_issuer_is_own(config: Config, **kwargs: Any) -> list[checks.CheckMessage]:
     """In production the issuer names this service and no other."""
-    if _usable_config_value("issuer") != DEFAULT_ISSUER:
+    if config.issuer != DEFAULT_ISSUER:
         return []
     return [
         checks.Warning(
@@ -438,10 +470,3 @@ def check_proxies(**kwargs: Any) -> list[checks.CheckMessage]:
             id="jwtauth.W010",
         )
     ]
-
-
-def _usable_config_value(name: str) -> Any:
-    try:
-        return getattr(get_config(), name)
-    except ImproperlyConfigured:
-        return None
