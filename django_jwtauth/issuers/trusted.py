@@ -6,11 +6,10 @@ The keys are written in the settings or fetched as a JWK Set.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
@@ -20,6 +19,7 @@ from ..errors import InvalidTokenError
 from ..jose.jwk_set import ASYMMETRIC
 from ..jose.key_parsing import UnusableKeyError
 from ..jose.keys import Key, KeyRing, thumbprint
+from ..process.memory import cached_by_settings
 from ..rules.members import Problem, Rule, check_members, raise_first
 from ..rules.values import (
     dict_of,
@@ -229,7 +229,7 @@ def _find_contradictions(
         )
 
 
-@lru_cache(maxsize=1)
+@cached_by_settings("JWTAUTH")
 @sensitive_variables()
 def trusted_issuers() -> Mapping[str, TrustedIssuer]:
     """Return the entries of ``TRUSTED_ISSUERS`` by issuer, their keys loaded. Raises ``ImproperlyConfigured``."""
@@ -245,11 +245,3 @@ def trusted_issuers() -> Mapping[str, TrustedIssuer]:
         except UnusableKeyError as error:
             raise ImproperlyConfigured(f"TRUSTED_ISSUERS[{iss!r}]: {error}") from error
     return issuers
-
-
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting == "JWTAUTH":
-        trusted_issuers.cache_clear()
-
-
-setting_changed.connect(_forget, dispatch_uid="django_jwtauth.issuers")

@@ -7,10 +7,7 @@ that ``jwt.decode`` refuses with the same key and algorithm.
 import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
-
-from django.core.signals import setting_changed
 
 from ..claims import NOTHING, Claims
 from ..conf import get_config
@@ -23,7 +20,7 @@ from ..issuers.trusted import trusted_issuers
 from ..jose.encoding import b64url_decode, b64url_encode
 from ..jose.keys import Key, KeyRing
 from ..jose.strict_json import check_nesting, read_object
-from ..process.memory import TokenCache
+from ..process.memory import TokenCache, cached_by_settings
 
 MAXIMUM_LENGTH = 8192
 MAXIMUM_HEADER_LENGTH = 1024
@@ -163,7 +160,7 @@ def _only_key(ring: KeyRing | FetchedRing, algorithm: Any) -> Key | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-@lru_cache(maxsize=1)
+@cached_by_settings("JWTAUTH", "SECRET_KEY", "SECRET_KEY_FALLBACKS")
 def get_codec() -> TokenCodec:
     """Return the codec of the settings in force. Raises ``ImproperlyConfigured``."""
     config = get_config()
@@ -173,14 +170,6 @@ def get_codec() -> TokenCodec:
         config.token_cache_size,
         leeway=config.leeway_seconds,
     )
-
-
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting in {"JWTAUTH", "SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
-        get_codec.cache_clear()
-
-
-setting_changed.connect(_forget, dispatch_uid="django_jwtauth.tokens")
 
 
 def _read_header(segment: str) -> tuple[Any, Any, Any]:
