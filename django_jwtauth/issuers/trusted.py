@@ -1,6 +1,6 @@
-"""Other issuers whose access tokens are accepted: what those must be like, and the keys that verify them.
+"""The issuers of ``TRUSTED_ISSUERS``, whose access tokens are accepted beside our own.
 
-The keys are written in the settings or fetched as a JWK Set.
+Their keys are written in the settings or fetched as a JWK Set.
 """
 
 from collections import Counter
@@ -47,17 +47,17 @@ class TrustedIssuer:
     keys: list[dict[str, Any]] | None = field(default=None, repr=False)
     """The keys themselves, written as in ``SIGNING_KEYS``, but to verify only."""
     audience: str | list[str] | tuple[str, ...] | None
-    """What the issuer writes into ``aud`` for us. None: it is not looked at, ``required_claims`` are."""
+    """What its ``aud`` must hold, or one of these. None: ``required_claims`` decide instead."""
     algorithms: list[str] | tuple[str, ...] = ASYMMETRIC
-    """Which keys of a fetched set are used; settles the algorithm of those that name none."""
+    """Other keys of a fetched set are left out. It settles the ``alg`` of keys that name none."""
     typ: str | list[str | None] | tuple[str | None, ...] | None = "at+jwt"
     """The header ``typ``; None where the issuer writes none."""
     required_claims: Mapping[str, Any] = field(default_factory=dict)
     """Claims and the value, or one of the values, that each must have."""
     subject_claim: str | None = None
-    """The claim that names the subject; a whole number there becomes text. None: ``sub``, which must be text."""
+    """The claim that names the subject, text or an integer. None: ``sub``, which must be text."""
     user: str | Callable[..., Any] | None = None
-    """``(claims) -> user or None``, or its dotted path. None: its subjects are no users of ours."""
+    """``(claims) -> user or None``, or its dotted path. None: its subjects have no users here."""
 
     needs_kid = False
 
@@ -70,19 +70,24 @@ class TrustedIssuer:
 
     @cached_property
     def accepted_types(self) -> frozenset[str | None]:
-        """The types as the verifier compares them: in lower case, in both spellings (RFC 7515 section 4.1.9)."""
-        names = [None if name is None else name.lower() for name in _listed(self.typ)]
-        names += [name.removeprefix("application/") for name in names if name and name.count("/") == 1]
-        return frozenset([*names, *(f"application/{name}" for name in names if name and "/" not in name)])
+        """The types as the verifier compares them.
+
+        In lower case, with and without ``application/`` (RFC 7515 section 4.1.9).
+        """
+        names = {None if name is None else name.lower() for name in _listed(self.typ)}
+        in_full = {name for name in names if name and name.count("/") == 1}
+        names |= {name.removeprefix("application/") for name in in_full}
+        names |= {f"application/{name}" for name in names if name and "/" not in name}
+        return frozenset(names)
 
     @property
     def is_confusable(self) -> bool:
-        """Whether nothing but the audience tells its access tokens from other JWTs (RFC 8725 section 3.12)."""
+        """Whether only the audience tells access tokens from other JWTs (RFC 8725 section 3.12)."""
         return not self.required_claims and not self.accepted_types <= ACCEPTED_TYPES
 
     @property
     def keys_without_kid(self) -> list[int]:
-        """Positions in ``keys`` of those that neither a ``kid`` of the issuer nor their algorithm alone can choose."""
+        """Positions of ``keys`` that neither the issuer's ``kid`` nor their algorithm can select."""
         if not isinstance(self.ring, KeyRing):
             return []
         pairs = list(zip(self.keys or (), self.ring.keys, strict=True))
@@ -103,7 +108,7 @@ class TrustedIssuer:
         """The keys. Raises ``UnusableKeyError``."""
         if self.jwks_url is not None:
             return FetchedRing(self.iss, self.jwks_url, tuple(self.algorithms))
-        return KeyRing([_load_public(position, entry) for position, entry in enumerate(self.keys or ())])
+        return KeyRing([_load_public(*place) for place in enumerate(self.keys or ())])
 
     def read_claims(self, values: dict[str, Any]) -> Claims:
         """Return the claims of a token with a good signature. Raises ``InvalidTokenError``."""
@@ -118,8 +123,8 @@ class TrustedIssuer:
         return str(subject) if self.subject_claim and type(subject) is int else subject
 
     def _is_met_by(self, claims: Mapping[str, Any]) -> bool:
-        """Whether claims have what ``required_claims`` ask for; of a claim that is an array, one item must."""
-        return not any(accepted.isdisjoint(_values(claims.get(name))) for name, accepted in self._accepted_values)
+        """Whether claims meet ``required_claims``; of an array, one item must."""
+        return all(_values(claims.get(name)) & accepted for name, accepted in self._accepted_values)
 
     @cached_property
     def _accepted_values(self) -> list[tuple[str, set[tuple[bool, Any]]]]:
@@ -232,7 +237,7 @@ def _find_contradictions(
 @cached_by_settings("JWTAUTH")
 @sensitive_variables()
 def trusted_issuers() -> Mapping[str, TrustedIssuer]:
-    """Return the entries of ``TRUSTED_ISSUERS`` by issuer, their keys loaded. Raises ``ImproperlyConfigured``."""
+    """Return the trusted issuers by ``iss``, their keys loaded. Raises ``ImproperlyConfigured``."""
     config = get_config()
     raise_first(find_problems(config))
     issuers = {
