@@ -1,4 +1,4 @@
-"""The REST framework's authentication classes, and how this app's errors are told over HTTP."""
+"""Authentication classes for the REST framework (DRF), and the HTTP responses for this app's errors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,23 +22,38 @@ Handler = Callable[[Exception, dict[str, Any]], Any]
 
 
 class Refused(AuthenticationFailed):
-    """401 with a challenge of its own.
+    """401 with a challenge of its own."""
 
-    The REST framework would replace the challenge by that of the first authenticator, and the status by 403
-    where that has none; hence neither can be changed once it is made.
-    """
+    # What DRF does: APIView.handle_exception() overwrites the challenge with that of the view's first
+    # authentication class; if that class has none, it sets the status to 403.
+    # Why this bends it: the challenge says what is wrong with this token (RFC 6750 section 3), whichever
+    # class comes first. So both are properties, and what is assigned to them is dropped.
 
     def __init__(self, error: JWTAuthError, challenge: str) -> None:
         super().__init__(error.message, error.code)
-        self.__dict__["auth_header"] = challenge
+        self._challenge = challenge
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in {"auth_header", "status_code"}:
-            super().__setattr__(name, value)
+    @property
+    def auth_header(self) -> str:
+        """The challenge."""
+        return self._challenge
+
+    @auth_header.setter
+    def auth_header(self, value: object) -> None:
+        pass
+
+    @property
+    def status_code(self) -> int:
+        """Always 401."""
+        return status.HTTP_401_UNAUTHORIZED
+
+    @status_code.setter
+    def status_code(self, value: object) -> None:
+        pass
 
 
 class Unavailable(APIException):
-    """503 with ``Retry-After``: nothing is said about the token."""
+    """503 with ``Retry-After``: whether the token is good could not be told."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     wait = 5
@@ -48,7 +63,7 @@ class Unavailable(APIException):
 
 
 def handler_with_code(handler: Handler) -> Handler:
-    """Return an exception handler that adds our ``code`` to ``{"detail": ...}``, the body of DRF's own handler.
+    """Return an exception handler that adds ``code`` to ``{"detail": ...}``, the body of DRF's own handler.
 
     The body of any other handler stays as it is.
     """
@@ -67,8 +82,11 @@ def to_api_exception(
 ) -> APIException:
     """Return the REST framework's exception for an error of this app.
 
-    With the ``request``, the view that answers it writes the error's ``code`` beside the ``detail``.
+    With the ``request``, the body of its view's response has the error's ``code`` beside ``detail``.
     """
+    # What DRF does: its exception handler writes the text of an exception and drops the code.
+    # Why this bends it: clients tell errors apart by the code. A dict as detail would carry it, but the
+    # handlers of other packages take a dict for errors of fields. So the handler of this one view is wrapped.
     view = getattr(request, "parser_context", {}).get("view")
     if view is not None:
         handler = handler_with_code(view.get_exception_handler())
@@ -83,33 +101,35 @@ def _refusal(error: JWTAuthError, request: Any) -> APIException:
 class JWTAuthentication(BaseAuthentication):
     """Authenticates by an access token in ``Authorization: Bearer`` (RFC 6750 section 2.1), without a query.
 
-    ``request.auth`` is the token's ``Claims``; ``request.user`` is loaded, and checked, when more than its
-    ``pk`` is asked for.
+    ``request.auth`` is the token's ``Claims``. ``request.user`` is loaded and checked when more than its
+    ``pk`` is read.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, Claims] | None:
-        """Return user and claims, or None where the request carries no bearer token.
+        """Return user and claims, or None if the request carries no bearer token.
 
-        Raises ``AuthenticationFailed`` for a token that is refused; 503 where that cannot be told.
+        Raises ``AuthenticationFailed`` for a token that is refused, a 503 if that cannot be told.
         """
-        get_codec()  # A mistake in the settings shows before there is a token that an error report would show too.
+        # An error report shows local variables: raise for the settings before there is a token.
+        get_codec()
         token = self.get_token(request)
         if token is None:
             return None
         try:
             claims = sessions.verify(token)
-            del token  # So would a report of what a project's own get_user or USER does wrong.
+            del token  # An error in a project's get_user or USER is reported, too.
             return self.get_user(claims, request), claims
         except JWTAuthError as error:
             raise _refusal(error, request) from error
 
     def get_token(self, request: Request) -> str | None:
-        """Return the access token that the request carries, or None where it carries none.
+        """Return the access token that the request carries, or None.
 
-        Override it to read the token from elsewhere. What a browser sends by itself, such as a cookie, then needs
-        protection against CSRF.
+        Override it to read the token from elsewhere. A cookie, or anything else that browsers send by
+        themselves, then needs protection against CSRF.
         """
-        # Straight to Django's request, which middleware passes by itself; DRF's looks every attribute up twice.
+        # What DRF does: its request looks up every attribute of Django's request twice.
+        # Why this bends it: this runs at every request. Middleware may pass Django's own request.
         scheme, _, token = getattr(request, "_request", request).META.get("HTTP_AUTHORIZATION", "").partition(" ")
         # Nearly every client writes "Bearer"; comparing that first saves lower-casing it.
         is_bearer = scheme == "Bearer" or scheme.lower() == "bearer"
@@ -119,7 +139,8 @@ class JWTAuthentication(BaseAuthentication):
         """Return the user for verified claims."""
         user = users.get_user(claims, _refusal, request)
         if isinstance(getattr(request, "accepted_renderer", None), BrowsableAPIRenderer):
-            # It shows the user's name after the view has run, when a refusal could no longer be answered.
+            # What DRF does: the browsable API renders the user's name after the view has run.
+            # Why this bends it: a refusal could no longer be answered there. Load the user now.
             user.is_active  # noqa: B018
         return user
 
@@ -129,7 +150,7 @@ class JWTAuthentication(BaseAuthentication):
 
 
 class JWTActiveUserAuthentication(JWTAuthentication):
-    """Loads and checks the user at every request, at one query: deactivation takes effect at once."""
+    """Loads and checks the user with one query a request: deactivation takes effect at once."""
 
     def get_user(self, claims: Claims, request: Request) -> Any:
         """Return the user's row."""
@@ -137,8 +158,8 @@ class JWTActiveUserAuthentication(JWTAuthentication):
 
 
 class JWTStatelessAuthentication(JWTAuthentication):
-    """Gives a ``TokenUser`` made of the claims alone, for services without a user table."""
+    """Returns a ``TokenUser`` made of the claims alone, for services without a user table."""
 
     def get_user(self, claims: Claims, request: Request) -> Any:
-        """Return a user of whom nothing but the claims is known."""
+        """Return a user that knows its claims only."""
         return users.TokenUser(claims)

@@ -15,9 +15,9 @@ SESSIONS_SCOPE = "sessions"
 
 
 class TokenHasScope(BasePermission):
-    """Grants what the token's ``scope`` covers: every scope in the view's ``required_scopes``.
+    """Grants access if the token's ``scope`` has every scope in the view's ``required_scopes``.
 
-    Composes with other permissions; a 403 carries the challenge that names the scopes (RFC 6750 section 3.1).
+    Composes with other permissions. A 403 has a challenge that names the scopes (RFC 6750 section 3.1).
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -39,10 +39,10 @@ class TokenHasScope(BasePermission):
 
 
 class MayManageSessions(TokenHasScope):
-    """Grants unless the token is limited to scopes and ``sessions`` is not among them, or another issuer's."""
+    """Denies tokens of other issuers, and tokens whose ``scope`` lacks ``sessions``."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Whether the token is unlimited or has the scope. What another issuer lets it do is not about our sessions."""
+        """Whether the token may manage sessions. The scopes of another issuer are not about ours."""
         if not isinstance(request.auth, Claims):
             return True
         if request.auth.iss != get_config().issuer:
@@ -50,15 +50,15 @@ class MayManageSessions(TokenHasScope):
         return request.auth.scope is None or super().has_permission(request, view)
 
     def get_required_scopes(self, view: Any) -> list[str]:
-        """Return the one scope that session management takes."""
+        """Return the one scope that managing sessions requires."""
         return [SESSIONS_SCOPE]
 
 
 def _challenge_on_denial(view: Any, challenge: str) -> None:
-    """Add a challenge to the view's 403, if there will be one: another permission may still grant.
-
-    It is there as well where that one grants and a third one denies.
-    """
+    """Add a challenge to the view's 403, if it comes to one: another permission may still grant."""
+    # What DRF does: permission_denied() of the view raises the 403, after any "or" of permissions.
+    # Why this bends it: a permission may not raise itself, or it would deny what another one grants.
+    # If that one grants and a third one denies, the 403 has the challenge, too.
     deny = view.permission_denied
 
     def permission_denied(*args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What all views share: how errors are answered, headers, transactions."""
+"""What all views share: responses for errors, headers, transactions."""
 
 import logging
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ logger = logging.getLogger("django_jwtauth")
 
 
 class AuthView(GenericAPIView[Any]):
-    """Base of all views of this app: tells errors, forbids caching, keeps out of transactions, speaks JSON."""
+    """Base of all views: answers errors, forbids caching, runs outside of transactions, speaks JSON."""
 
     parser_classes: Any = (StrictJSONParser,)
     renderer_classes = (JSONRenderer,)
@@ -32,18 +32,22 @@ class AuthView(GenericAPIView[Any]):
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
-        """Return the view, run outside of ``ATOMIC_REQUESTS``: what a refusal has written must stay written."""
+        """Return the view, run outside of ``ATOMIC_REQUESTS``."""
         view: Any = sensitive_post_parameters()(super().as_view(**initkwargs))
+        # What Django does: non_atomic_requests() exempts a view from one database.
+        # Why this bends it: what a refusal has written must stay, whichever database has the sessions.
         view._non_atomic_requests = set(connections)
         return view
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        """Answer in JSON whatever is asked for; there is nothing else."""
+        """Choose JSON, whatever the client accepts."""
+        # What DRF does: it answers 406 to a client that does not accept JSON.
+        # Why this bends it: such a client still gets its tokens, and can read errors.
         return super().perform_content_negotiation(request, force=True)
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Answer an error of this app, or of the database or the cache, with status, code and challenge."""
-        # The last one is PostgreSQL's where a replica was asked to write.
+        """Return the response for an exception, with status, code and challenge if it is one of this app."""
+        # PostgreSQL raises InternalError if a replica is asked to write.
         if isinstance(exc, OperationalError | InterfaceError | InternalError):
             logger.error("The database failed a request to %r.", self.request.path, exc_info=exc)
             exc = UnavailableError()
@@ -55,11 +59,11 @@ class AuthView(GenericAPIView[Any]):
             return super().handle_exception(exc)
 
     def get_throttles(self) -> list[Any]:
-        """Return the throttles, those of the project too. A cache that fails them is a 503."""
+        """Return the throttles. If the cache fails one of them, a project's too, the answer is 503."""
         return [guard(throttle) for throttle in super().get_throttles()]
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Forbid caches to store the answer (RFC 6749 section 5.1)."""
+        """Forbid caches to store the response (RFC 6749 section 5.1)."""
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers.setdefault("Cache-Control", self.cache_control)
         return response
@@ -67,7 +71,10 @@ class AuthView(GenericAPIView[Any]):
 
 @contextmanager
 def _transactions_kept() -> Iterator[None]:
-    """Undo the REST framework's order to roll back, which an error response gives to a surrounding transaction."""
+    """Keep surrounding transactions, which an error response would roll back."""
+    # What DRF does: its exception handler marks every transaction of ATOMIC_REQUESTS for rollback.
+    # Why this bends it: what a refusal has written must stay. Our views run outside of these
+    # transactions, but the transaction of a TestCase, or of a caller, looks the same to DRF.
     open_transactions = [(c, c.needs_rollback) for c in connections.all(initialized_only=True) if c.in_atomic_block]
     yield
     for connection, needs_rollback in open_transactions:

@@ -416,6 +416,14 @@ class TestNameField:
         with pytest.raises(ImproperlyConfigured, match="without 'email'"):
             post(OptionalSerializer, password="x", **body)
 
+    def test_a_serializer_that_makes_up_a_name_is_an_error_too(self, user, post):
+        class LaxSerializer(EmailSerializer):
+            def to_internal_value(self, data):
+                return {"email": "a@example.com", "password": "x"}
+
+        with pytest.raises(ImproperlyConfigured, match="without 'email'"):
+            post(LaxSerializer, password="x")
+
     def test_the_body_is_bound_and_validated_once_a_request(self, user, rf):
         bound, validated, kept = [], [], []
 
