@@ -54,10 +54,9 @@ from .models import (
 )
 from .pruning import prune_now_and_then
 from .signals import refresh_token_retried, refresh_token_reused, session_refreshed, session_revoked, session_started
-from .tokens import pair as pairs
 from .tokens import refresh as refresh_tokens
 from .tokens.access import get_codec
-from .tokens.pair import TokenPair
+from .tokens.pair import TokenPair, issue_pair
 from .tokens.refresh import PresentedToken
 
 LIFETIME = RULES["SESSION_LIFETIME"]
@@ -103,7 +102,7 @@ def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta 
         ends_at=ends_at,
         **_client_fields(request),
     )
-    pair = pairs.issue(session, user, request, now)
+    pair = issue_pair(session, user, request, now)
     session.created_at = session.refreshed_at = DatabaseNow()
     try:
         session.save(using=write_alias(), force_insert=True)
@@ -180,7 +179,7 @@ def revoke(session: Session, reason: str = Reason.LOGOUT, request: HttpRequest |
         ended = _mark([session.pk], reason, now) > 0
         if not _deny([session], reason):
             # The row was deleted meanwhile, or nothing but this one knows of an access token.
-            deny([_entry(session, reason)])
+            deny([_denylist_entry(session, reason)])
         if ended:
             _tell([session], now, reason, request)
         return ended
@@ -314,8 +313,9 @@ def _deny(held: Sequence[Any], reason: str, denied: models.Q = ALL) -> int:
     keys = [session.pk for session in held]
     if len({session.user_id for session in held}) == 1:
         return deny_sessions(rows, keys, reason, _user_id(held[0]))
+    columns = rows.only("user_id", "access_expires_at")
     for some in chunks(keys):
-        deny([_entry(session, reason) for session in rows.filter(pk__in=some).only("user_id", "access_expires_at")])
+        deny([_denylist_entry(session, reason) for session in columns.filter(pk__in=some)])
     return 0
 
 
@@ -333,7 +333,7 @@ def _tell(ended: Sequence[Any], now: datetime, reason: str, request: HttpRequest
         transaction.on_commit(tell_each if is_whole else tell_count, using=write_alias())
 
 
-def _entry(session: Session, reason: str) -> DenylistEntry:
+def _denylist_entry(session: Session, reason: str) -> DenylistEntry:
     expires_at, user_id = session.access_expires_at, _user_id(session)
     return DenylistEntry(value=session.pk, expires_at=expires_at, reason=reason, user_id=user_id)
 
@@ -410,18 +410,18 @@ def _rotate(session: Session, presented_generation: int, request: HttpRequest | 
             "auth_hash": next(users.auth_hashes(session.user)),
         }
         vars(session).update(changes, refreshed_at=now)
-    pair = pairs.issue(session, session.user, request, now)
+    pair = issue_pair(session, session.user, request, now)
     changes["access_expires_at"] = session.access_expires_at
     try:
-        return pair if _swap(tuple(changes), read | changes) else None
+        return pair if _compare_and_swap(tuple(changes), read | changes) else None
     except OperationalError as error:
         if connections[write_alias()].in_atomic_block or not lost_a_race(error):
             raise
         return None
 
 
-def _swap(changed: tuple[str, ...], values: dict[str, Any]) -> int:
-    """Change a live session that is still as it was read. Returns how many it was: one or none."""
+def _compare_and_swap(changed: tuple[str, ...], values: dict[str, Any]) -> int:
+    """Update a session by compare-and-swap: if it is live and as it was read. Returns 1 or 0."""
     alias, fields = write_alias(), {field.attname: field for field in Session._meta.concrete_fields}
 
     def build() -> tuple[SessionQuerySet, dict[str, Any]]:
@@ -430,7 +430,7 @@ def _swap(changed: tuple[str, ...], values: dict[str, Any]) -> int:
             revoked_at=None,
             expires_at__gt=Place("now", fields["expires_at"]),
             generation=Place("generation_read", fields["generation"]),
-            # Without it, a password's hash that Django upgrades just now would be replaced by that of the old one.
+            # Or a hash that Django upgrades at this moment would be replaced by the old one.
             auth_hash=Place("hash_read", fields["auth_hash"]),
         )
         changes: dict[str, Any] = {name: Place(name, fields[name]) for name in changed}

@@ -34,8 +34,13 @@ class TokenPair:
     session: Session
 
 
-def issue(session: Session, user: Any, request: HttpRequest | None, now: datetime) -> TokenPair:
-    """Make the token pair of a session's current generation and note in the session how long it lives."""
+def issue_pair(session: Session, user: Any, request: HttpRequest | None, now: datetime) -> TokenPair:
+    """Return the token pair of a session's current generation.
+
+    Sets ``access_expires_at`` of the session to the expiry of the access token. The caller saves
+    it: a revocation denies access tokens until then. Raises ``ImproperlyConfigured`` where the
+    ``CLAIMS`` hook returned what no token can hold.
+    """
     config = get_config()
     issued = int(now.timestamp())
     expires = min(issued + int(config.access_token_lifetime.total_seconds()), int(session.expires_at.timestamp()))

@@ -46,7 +46,7 @@ from django_jwtauth.errors import (
 )
 from django_jwtauth.models import DenylistEntry, Reason, Session
 from django_jwtauth.process import clock, reloading
-from django_jwtauth.tokens import pair as pairs
+from django_jwtauth.tokens.pair import TokenPair
 from tests.support import keys
 from tests.support.fuzzing import EXAMPLES, examples
 
@@ -294,7 +294,7 @@ class SessionLife(RuleBasedStateMachine):
         self.end([session], Reason.REUSE)
         return ReusedTokenError
 
-    def handed_out(self, session: SessionModel, pair: pairs.TokenPair) -> None:
+    def handed_out(self, session: SessionModel, pair: TokenPair) -> None:
         """Note what a session was given, and that it is what it should be given."""
         now, secret = self.now(), self.secrets[0]
         issued = int(now.timestamp())
