@@ -32,7 +32,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from django_jwtauth import denylist, pruning, sessions
+from django_jwtauth import pruning, sessions
 from django_jwtauth.db import compiled
 from django_jwtauth.db.clock import DatabaseNow
 from django_jwtauth.denylist import snapshot
@@ -125,7 +125,7 @@ def clocks(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """Clocks in the place of all that the app asks for the time, the database's included."""
     clocks = Clocks()
     stopped = SimpleNamespace(time=clocks.time, monotonic=clocks.monotonic)
-    for module in (sessions, denylist, clock, reloading):
+    for module in (sessions, snapshot, clock, reloading):
         monkeypatch.setattr(module, "time", stopped)
     monkeypatch.setattr(timezone, "now", clocks.now)
     # However busy the machine is, the database answers.
