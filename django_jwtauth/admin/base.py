@@ -1,4 +1,4 @@
-"""What the admin pages of sessions and denylist share: large tables to look at, and actions that ask first."""
+"""Base of the session and denylist admin: read-only lists, and actions with a confirmation."""
 
 import ipaddress
 import re
@@ -33,19 +33,19 @@ else:
     AnyModelAdmin, AnyPaginator = admin.ModelAdmin, Paginator
 
 
-COUNTED_UP_TO = 50_000
-"""A table that PostgreSQL takes for larger is not counted."""
-PAGES = 500
-"""So many can be turned to. The database reads all that comes before a page."""
-SHOWN = 20
-"""So many rows does a page show that asks for a confirmation."""
-LONGEST_TERM = 255
+MAX_COUNTED_ROWS = 50_000
+"""PostgreSQL's estimate replaces the count of a table that it believes to be larger."""
+MAX_PAGES = 500
+"""No later page is offered: for each page the database reads all rows before it."""
+MAX_SHOWN_ROWS = 20
+"""Rows that a confirmation page lists."""
+MAX_TERM_LENGTH = 255
 
 _ADDRESS = re.compile(r"[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*")
 
 
 def at_address(text: str) -> Q:
-    """Return the condition for sessions from an address, or from those that begin so."""
+    """Return the condition for sessions from an address, or from addresses with that prefix."""
     if not _ADDRESS.fullmatch(text):
         return Q()
     beginning = Q(ip_address__startswith=text.lower())
@@ -59,17 +59,20 @@ def at_address(text: str) -> Q:
 
 
 def batches(rows: list[Any]) -> Iterator[list[Any]]:
-    """Cut a list into parts that fit into one statement."""
+    """Split a list into parts that fit into one statement."""
     return (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
 
 
 def log(request: Any, rows: Iterable[Any], flag: int, message: str) -> None:
-    """Write an entry for each row into the admin's log."""
+    """Write a log entry of the admin for each row."""
     LogEntry.objects.log_actions(request.user.pk, rows, flag, message)
 
 
-def ask(model_admin: AnyModelAdmin, request: Any, **asked: Any) -> TemplateResponse:
-    """Return a page that asks for a confirmation: ``title``, ``text``, ``back``; it is posted to its own URL."""
+def confirmation_page(model_admin: AnyModelAdmin, request: Any, **asked: Any) -> TemplateResponse:
+    """Return a confirmation page, which posts to its own URL.
+
+    ``asked`` is its context: ``title``, ``text`` and ``back``, the URL of its cancel link.
+    """
     request.current_app = model_admin.admin_site.name
     shared = {"opts": model_admin.opts, "media": model_admin.media}
     context = {**model_admin.admin_site.each_context(request), **shared, **asked}
@@ -77,15 +80,15 @@ def ask(model_admin: AnyModelAdmin, request: Any, **asked: Any) -> TemplateRespo
 
 
 def is_confirmed(request: HttpRequest) -> bool:
-    """Whether this is the answer to what ``ask`` asked."""
+    """Whether the request was posted by ``confirmation_page``."""
     return request.POST.get("post") == "yes"
 
 
 class EstimatingPaginator(AnyPaginator):
-    """Believes PostgreSQL's estimate for the size of a whole large table; to count a million rows takes a while."""
+    """Uses PostgreSQL's estimate for an unfiltered large table: counting a million rows is slow."""
 
     def page(self, number: Any) -> Any:
-        """Return a page. The keys of its rows come first: to sort a million whole rows, users and all, takes longer."""
+        """Return a page, keys first: sorting a million whole rows, joined to users, is slower."""
         page = super().page(number)
         rows: Any = self.object_list
         shown: Any = page.object_list
@@ -102,14 +105,14 @@ class EstimatingPaginator(AnyPaginator):
             with connection.cursor() as cursor:
                 cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [table])
                 estimate: int = cursor.fetchone()[0]
-            if estimate > COUNTED_UP_TO:
+            if estimate > MAX_COUNTED_ROWS:
                 return estimate
         return super().count
 
     @cached_property
     def num_pages(self) -> int:
         """The number of pages that are offered."""
-        return min(super().num_pages, PAGES)
+        return min(super().num_pages, MAX_PAGES)
 
 
 class State(admin.SimpleListFilter):
@@ -126,7 +129,7 @@ class State(admin.SimpleListFilter):
             case "live":
                 return queryset.live()
             case "expired":
-                # Not all that the queryset calls so, which are those to be pruned.
+                # ``queryset.expired()`` are those that can be pruned.
                 return queryset.filter(revoked_at=None, expires_at__lte=timezone.now())
             case "revoked":
                 return queryset.exclude(revoked_at=None)
@@ -134,7 +137,7 @@ class State(admin.SimpleListFilter):
 
 
 class ReasonFilter(admin.SimpleListFilter):
-    """Sessions by why they ended, entries by why they were made."""
+    """Sessions by why they ended, entries by why they were added."""
 
     title = _("reason")
     parameter_name = "reason"
@@ -148,7 +151,7 @@ class ReasonFilter(admin.SimpleListFilter):
 
 
 class UserFilter(admin.SimpleListFilter):
-    """The sessions of the user whom a link names; there is no choice among all users."""
+    """The sessions of one user. Links name the user; the page offers no choice of users."""
 
     title = _("user")
     parameter_name = "user"
@@ -161,14 +164,14 @@ class UserFilter(admin.SimpleListFilter):
         return queryset.none() if pk is None else queryset.filter(user_id=pk)
 
 
-class LookingAdmin(AnyModelAdmin):
-    """A table, perhaps a large one, whose rows are only looked at. What acts on them is an action, and asks first."""
+class ReadOnlyAdmin(AnyModelAdmin):
+    """A list, perhaps a large one, of rows that nobody edits. Actions need a confirmation."""
 
     paginator = EstimatingPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     parameters: ClassVar[frozenset[str]]
-    """The filters that a URL may name. Any other could find out, letter by letter, what no page shows."""
+    """The filters that a URL may name. Others could reveal hidden columns, a character at a time."""
 
     class Media:
         css: ClassVar = {"all": ["jwtauth/admin.css"]}
@@ -180,18 +183,18 @@ class LookingAdmin(AnyModelAdmin):
         return False
 
     def has_permission(self, request: HttpRequest, action: str) -> bool:
-        """Whether the user has the model's permission of that name."""
+        """Whether the user has this permission of the model, whatever the admin allows."""
         return request.user.has_perm(f"{self.opts.app_label}.{get_permission_codename(action, self.opts)}")
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        # Django would look for a field that has no name.
+        # "?_to_field=" is empty: Django would look for a field without a name.
         return super().get_object(request, object_id, from_field or None)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         try:
             return super().get_changelist_instance(request)
         except (OverflowError, ValueError) as error:
-            # A moment that is outside of the calendar in UTC; a ValueError where Django keeps no time zones.
+            # A date that is out of range in UTC; a ValueError without time zones.
             raise IncorrectLookupParameters from error
 
     def response_action(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
@@ -208,25 +211,27 @@ class LookingAdmin(AnyModelAdmin):
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         term = search_term.strip()
-        if "\0" in term or len(term) > LONGEST_TERM:
+        if "\0" in term or len(term) > MAX_TERM_LENGTH:
             return queryset.none(), False
         return queryset.filter(self.matching(term)) if term else queryset, False
 
     def matching(self, term: str) -> Q:
-        """Return the condition for the rows that a search is to find."""
+        """Return the condition for the rows that match a search term."""
         raise NotImplementedError
 
-    def in_words(self, row: Any) -> SafeString:
-        """Return what is said of a row where a confirmation is asked for."""
+    def describe(self, row: Any) -> SafeString:
+        """Return the text of a row on the confirmation page."""
         raise NotImplementedError
 
-    def ask_about(self, request: HttpRequest, queryset: Any, **asked: Any) -> TemplateResponse:
-        """Ask whether the action shall be done with what is selected, be it some rows or all across pages."""
+    def action_confirmation_page(self, request: HttpRequest, queryset: Any, **asked: Any) -> TemplateResponse:
+        """Return the confirmation page of an action on the selected rows, or on all across pages."""
         again = [
             (name, value)
             for name in ("action", "index", "select_across", ACTION_CHECKBOX_NAME)
             for value in request.POST.getlist(name)
         ]
-        rows = [self.in_words(row) for row in queryset[:SHOWN]]
-        more = max(0, queryset.count() - SHOWN)
-        return ask(self, request, rows=rows, more=more, hidden=again, back=request.get_full_path(), **asked)
+        rows = [self.describe(row) for row in queryset[:MAX_SHOWN_ROWS]]
+        more = max(0, queryset.count() - MAX_SHOWN_ROWS)
+        return confirmation_page(
+            self, request, rows=rows, more=more, hidden=again, back=request.get_full_path(), **asked
+        )

@@ -1,4 +1,4 @@
-"""The page of the denylist, and the form that adds to it."""
+"""The denylist admin, and the form that adds an entry."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -25,13 +25,13 @@ from ..denylist import allow, deny
 from ..jose.encoding import read_id
 from ..models import DenylistEntry, Reason, Session, write_alias
 from .base import (
-    LookingAdmin,
+    ReadOnlyAdmin,
     ReasonFilter,
     batches,
     is_confirmed,
     log,
 )
-from .wording import denial_of, moment, revoked, soon
+from .wording import denial_of, moment, revocation_delay, revocation_result
 
 if TYPE_CHECKING:
     DenylistEntryForm = forms.ModelForm[DenylistEntry]
@@ -39,11 +39,11 @@ else:
     DenylistEntryForm = forms.ModelForm
 
 
-LONGEST_DENIAL = timedelta(days=366)
+MAX_DENIAL_DAYS = 366
 
 
 class DenyForm(DenylistEntryForm):
-    """Takes what is to be denied. What was pasted is not rendered again, not even beside an error."""
+    """Takes a token or id to deny, and never renders it again, not even beside an error."""
 
     token = forms.CharField(
         label=_("Token or id"),
@@ -60,7 +60,7 @@ class DenyForm(DenylistEntryForm):
         help_text=_("Only with a jti: when its access token expires (exp)."),
     )
     session: Session | None = None
-    """The session that is to end."""
+    """The session to revoke."""
 
     @sensitive_variables()
     def clean(self) -> Any:
@@ -108,13 +108,13 @@ class DenyForm(DenylistEntryForm):
             self.add_error("expires_at", error)
         elif expires_at <= now:
             self.add_error("expires_at", _("A token that has expired is refused without an entry."))
-        elif expires_at > now + max(LONGEST_DENIAL, get_config().access_token_lifetime):
+        elif expires_at > now + max(timedelta(days=MAX_DENIAL_DAYS), get_config().access_token_lifetime):
             self.add_error("expires_at", _("This is more than a year ahead. Give the token's own expiry (exp)."))
 
 
 @admin.register(DenylistEntry)
-class DenylistEntryAdmin(LookingAdmin):
-    """Who may add an entry also ends the session that it denies; who may delete one allows again."""
+class DenylistEntryAdmin(ReadOnlyAdmin):
+    """Adding an entry for a session revokes it. Deleting entries is the action "Allow again"."""
 
     actions = ("allow_again",)
     form = DenyForm
@@ -128,24 +128,24 @@ class DenylistEntryAdmin(LookingAdmin):
 
     @admin.display(description=_("id"))
     def entry_id(self, entry: DenylistEntry) -> str:
-        """Return the id as tokens name it."""
+        """Return the id as in tokens."""
         return str(entry)
 
     @admin.display(description=_("denies"), ordering="denied_at")
     def denied(self, entry: DenylistEntry) -> SafeString:
-        """Return what is denied, whose, and since when."""
+        """Return what the entry denies, its user, and since when."""
         return denial_of(entry)
 
     @admin.display(description=_("expires"), ordering="expires_at")
     def until(self, entry: DenylistEntry) -> SafeString:
-        """Return when nothing that it denies is valid any more."""
+        """Return when everything that the entry denies has expired."""
         return moment(entry.expires_at)
 
-    def in_words(self, row: DenylistEntry) -> SafeString:
+    def describe(self, row: DenylistEntry) -> SafeString:
         return format_html("{}: {}, {}", row, denial_of(row), row.get_reason_display())
 
     def has_allow_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may lift entries."""
+        """Whether the user may use the action "Allow again"."""
         return self.has_permission(request, "delete")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -159,7 +159,8 @@ class DenylistEntryAdmin(LookingAdmin):
         return Q(user_id=term) if found_id is None else Q(user_id=term) | Q(value=found_id)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        # Nothing is taken from the address, where a token would stay, and where an expiry need not be a date.
+        # No initial values from the query string: a token would stay in the browser history, and
+        # an expiry need not be a date.
         return {}
 
     @method_decorator(sensitive_post_parameters("token"))
@@ -171,7 +172,7 @@ class DenylistEntryAdmin(LookingAdmin):
         entries = DenylistEntry.objects.primary().filter(claim=obj.claim, value=obj.value)
         if form.session is None:
             with transaction.atomic(using=write_alias()):
-                # It may be there already, for less long, and forgotten by the processes that have read it.
+                # An existing entry with an earlier expiry would be dropped too soon.
                 entries.filter(expires_at__lt=obj.expires_at).delete()
                 deny([obj])
         else:
@@ -180,22 +181,24 @@ class DenylistEntryAdmin(LookingAdmin):
 
     def response_add(self, request: HttpRequest, obj: DenylistEntry, post_url_continue: Any = None) -> HttpResponse:
         if obj.claim == DenylistEntry.Claim.SID:
-            message = revoked(1)
+            message = revocation_result(1)
         else:
-            message = gettext("The access token is refused everywhere within %(soon)s.") % {"soon": soon()}
+            message = gettext("The access token is refused everywhere within %(soon)s.") % {"soon": revocation_delay()}
         self.message_user(request, message, messages.SUCCESS)
         return self.response_post_save_add(request, obj)
 
     @admin.action(permissions=["allow"], description=_("Allow again"))
     def allow_again(self, request: HttpRequest, queryset: QuerySet[DenylistEntry]) -> HttpResponse | None:
-        """Lift entries, after a confirmation."""
+        """Delete entries, after a confirmation."""
         if not is_confirmed(request):
             text = gettext(
                 "This lifts the entries only. Access tokens that they deny are accepted again everywhere within "
                 "%(soon)s, unless expired. A session that has ended stays "
                 "ended: it cannot be refreshed."
             )
-            return self.ask_about(request, queryset, title=gettext("Allow again"), text=[text % {"soon": soon()}])
+            return self.action_confirmation_page(
+                request, queryset, title=gettext("Allow again"), text=[text % {"soon": revocation_delay()}]
+            )
         count = 0
         for entries in batches(list(queryset)):
             count += allow(DenylistEntry.objects.filter(pk__in=[entry.pk for entry in entries]))

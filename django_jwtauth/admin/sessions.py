@@ -1,4 +1,4 @@
-"""The page of API sessions."""
+"""The session admin."""
 
 import uuid
 from typing import Any
@@ -19,7 +19,7 @@ from ..db.user_rows import read_pk
 from ..jose.encoding import read_id
 from ..models import Reason, Session
 from .base import (
-    LookingAdmin,
+    ReadOnlyAdmin,
     ReasonFilter,
     State,
     UserFilter,
@@ -28,17 +28,28 @@ from .base import (
     is_confirmed,
     log,
 )
-from .wording import moment, revoked, state_of, use_of, will_end
+from .wording import moment, revocation_notice, revocation_result, state_of, use_of
 
 
 @admin.register(Session)
-class SessionAdmin(LookingAdmin):
-    """Who may view sessions looks at them; who may change them revokes them."""
+class SessionAdmin(ReadOnlyAdmin):
+    """Lists sessions. The "change" permission allows the action that revokes them."""
 
     actions = ("revoke_selected",)
     fields = (
-        *("user", "state", "session_id", "user_agent", "ip_address", "created_at", "refreshed_at", "generation"),
-        *("expires_at", "ends_at", "access_expires_at", "revoked_at", "revoke_reason"),
+        "user",
+        "state",
+        "session_id",
+        "user_agent",
+        "ip_address",
+        "created_at",
+        "refreshed_at",
+        "generation",
+        "expires_at",
+        "ends_at",
+        "access_expires_at",
+        "revoked_at",
+        "revoke_reason",
     )
     readonly_fields = fields
     list_display = ("user", "state", "use", "logged_in")
@@ -55,12 +66,12 @@ class SessionAdmin(LookingAdmin):
 
     @admin.display(description=_("state"))
     def state(self, session: Session) -> SafeString:
-        """Return the state with what there is to say of it: of a revoked session, why it is that."""
+        """Return the state, until or since when, and why a session was revoked."""
         return state_of(session)
 
     @admin.display(description=_("used"), ordering="refreshed_at")
     def use(self, session: Session) -> SafeString:
-        """Return by what the session was used, from where, and when last."""
+        """Return the client, the address and the last refresh."""
         return use_of(session)
 
     @admin.display(description=_("logged in"), ordering="created_at")
@@ -68,14 +79,15 @@ class SessionAdmin(LookingAdmin):
         """Return when."""
         return moment(session.created_at)
 
-    def in_words(self, row: Session) -> SafeString:
+    def describe(self, row: Session) -> SafeString:
         return format_html("{}: {} {}", row.user, use_of(row), state_of(row))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # A session goes with its user, or the admin would refuse to delete one; never by itself.
+        # Never by itself (see delete_view), but with its user: without this permission the admin
+        # would refuse to delete users.
         users = get_user_model()._meta
         permission = f"{users.app_label}.{get_permission_codename('delete', users)}"
         return obj is not None and request.user.has_perm(permission)
@@ -94,7 +106,7 @@ class SessionAdmin(LookingAdmin):
         return (f"user__{get_user_model().USERNAME_FIELD}",)
 
     def matching(self, term: str) -> Q:
-        # Found first, they need not be joined to every session.
+        # A subquery, so that users are not joined to every session.
         users = get_user_model()._base_manager.filter(**{f"{get_user_model().USERNAME_FIELD}__icontains": term})
         found = Q(user__in=users) | at_address(term)
         if (pk := read_pk(term)) is not None:
@@ -105,17 +117,19 @@ class SessionAdmin(LookingAdmin):
 
     @admin.action(permissions=["revoke"], description=_("Revoke selected sessions"))
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> HttpResponse | None:
-        """End sessions, after a confirmation."""
+        """Revoke sessions, after a confirmation."""
         if not is_confirmed(request):
-            return self.ask_about(request, queryset, title=gettext("Revoke selected sessions"), text=[will_end()])
-        # Their keys first: what the page filters by may be what is changed.
+            return self.action_confirmation_page(
+                request, queryset, title=gettext("Revoke selected sessions"), text=[revocation_notice()]
+            )
+        # Keys first: the update may change what the list is filtered by.
         count = sum(self._revoke(request, keys) for keys in batches(sorted(queryset.values_list("pk", flat=True))))
-        self.message_user(request, revoked(count), messages.SUCCESS)
+        self.message_user(request, revocation_result(count), messages.SUCCESS)
         return None
 
     def _revoke(self, request: HttpRequest, keys: list[uuid.UUID]) -> int:
         rows = Session.objects.primary()
-        # Nothing is left to end of those that expired.
+        # Expired sessions whose access tokens have expired need no revocation.
         held = dict(rows.filter(pk__in=keys).holding_access().values_list("pk", "revoked_at"))
         count = sessions.revoke_each(rows.filter(pk__in=list(held)), Reason.ADMIN, request)
         were_live = [key for key, revoked_at in held.items() if revoked_at is None]

@@ -1,4 +1,4 @@
-"""The sessions of a user, on the page of that user."""
+"""Session link and revoke button on the change page of a user."""
 
 import sys
 from importlib import import_module
@@ -21,20 +21,20 @@ from ..models import Reason, Session
 from ..users import user_key
 from .base import (
     AnyModelAdmin,
-    ask,
+    confirmation_page,
     is_confirmed,
 )
-from .wording import revoked, will_end
+from .wording import revocation_notice, revocation_result
 
 
 class UserSessionsMixin(AnyModelAdmin):
-    """For the ``ModelAdmin`` of a user model: a link to a user's sessions and a button that revokes them all.
+    """For the ``ModelAdmin`` of a user model: a link to a user's sessions, a button to revoke them.
 
-    Who may view sessions sees the link; who may change sessions, and this user, sees the button.
+    The link needs the permission to view sessions; the button, to change sessions and this user.
     """
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        """Report a use for another model than the user's, whose primary keys would be taken for those of users."""
+        """Report a use with another model, whose primary keys would be taken for those of users."""
         problems: list[checks.CheckMessage] = super().check(**kwargs)
         model: Any = get_user_model()
         if not issubclass(self.opts.model, model._meta.concrete_model):
@@ -58,7 +58,7 @@ class UserSessionsMixin(AnyModelAdmin):
         user = context["original"]
         if user is not None:
             response.context_data |= {
-                # Whatever template the page has, it is extended.
+                # Extend the template that the page would have had.
                 "jwtauth_page": response.resolve_template(response.template_name),
                 "jwtauth_sessions_url": self._sessions_url(request, user),
                 "jwtauth_revoke_url": self._may_revoke(request, user) and self._url(user, "revoke_sessions"),
@@ -67,7 +67,7 @@ class UserSessionsMixin(AnyModelAdmin):
         return response
 
     def revoke_sessions_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """End all sessions of a user, after a confirmation."""
+        """Revoke all sessions of a user, after a confirmation."""
         user: Any = self.get_object(request, unquote(object_id))
         if not self._may_revoke(request, user):
             raise PermissionDenied
@@ -77,11 +77,11 @@ class UserSessionsMixin(AnyModelAdmin):
         if not is_confirmed(request):
             count = Session.objects.primary().live().filter(user_id=user_key(user)).count()
             found = ngettext("%(user)s has %(count)d live session.", "%(user)s has %(count)d live sessions.", count)
-            text = [found % {"user": user, "count": count}, will_end()]
-            return ask(self, request, title=gettext("Revoke all sessions"), text=text, back=back)
+            text = [found % {"user": user, "count": count}, revocation_notice()]
+            return confirmation_page(self, request, title=gettext("Revoke all sessions"), text=text, back=back)
         count = sessions.revoke_all(user, Reason.ADMIN, request=request)
         self.log_change(request, user, gettext("Revoked all API sessions."))
-        self.message_user(request, revoked(count), messages.SUCCESS)
+        self.message_user(request, revocation_result(count), messages.SUCCESS)
         return HttpResponseRedirect(back)
 
     def _url(self, user: Any, page: str) -> str:
@@ -100,10 +100,15 @@ class UserSessionsMixin(AnyModelAdmin):
 
 
 def extend_stock_user_admin() -> None:
-    """Give Django's own ``UserAdmin`` the mixin, where the user model is registered with it."""
+    """Register the user model again, with the mixin, if it is registered with Django's ``UserAdmin``.
+
+    A ``UserAdmin`` of the project, even a subclass, stays as it is. This runs when the admin is
+    imported and when the apps are ready, because the order of ``INSTALLED_APPS`` is free: the
+    user model may be registered after this module was discovered.
+    """
     name = "django.contrib.auth.admin"
     if isinstance(apps.get_app_config("admin"), AdminConfig):
-        # It is discovered in any case; not yet, where its app is listed after this one.
+        # Autodiscovery will import it, but later if its app is listed after this one.
         import_module(name)
     stock: Any = getattr(sys.modules.get(name), "UserAdmin", None)
     model = get_user_model()

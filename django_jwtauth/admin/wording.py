@@ -1,4 +1,4 @@
-"""How the admin says things: when, how many, and what revoking does."""
+"""Texts of the admin: times, states, counts, and what a revocation does."""
 
 import math
 from datetime import datetime, timedelta
@@ -20,9 +20,9 @@ MINUTE, WEEK = timedelta(minutes=1), timedelta(weeks=1)
 
 
 def moment(at: datetime) -> SafeString:
-    """Return a time as seen from now; the exact one is shown where the pointer rests."""
+    """Return a time relative to now, with the exact time as a tooltip."""
     now = timezone.now()
-    # One unit is enough, but "1 week" of 13 days is wrong.
+    # One unit is enough for less than a week; "1 week" would be wrong for 13 days.
     depth = 1 if abs(at - now) < WEEK else 2
     if at > now:
         text = gettext("in less than a minute") if at - now < MINUTE else gettext("in %(time)s")
@@ -36,7 +36,7 @@ def moment(at: datetime) -> SafeString:
 
 
 def state_of(session: Session) -> SafeString:
-    """Say whether a session is live and until when, or why and since when it is not."""
+    """Return whether a session is live and until when, or why and since when it is not."""
     if session.revoked_at is not None:
         reason = session.get_revoke_reason_display()
         return _badge("revoked", REVOKED, reason, moment(session.revoked_at), kind=session.revoke_reason)
@@ -46,7 +46,7 @@ def state_of(session: Session) -> SafeString:
 
 
 def use_of(session: Session) -> SafeString:
-    """Say what uses a session, from where, and when last."""
+    """Return the client of a session, its address and its last refresh."""
     last = gettext("never refreshed")
     if session.generation:
         last = format_html(gettext("refreshed {when}"), when=moment(session.refreshed_at))
@@ -54,7 +54,7 @@ def use_of(session: Session) -> SafeString:
 
 
 def denial_of(entry: DenylistEntry) -> SafeString:
-    """Say what an entry denies, whose it is, and since when."""
+    """Return what an entry denies, its user, and since when."""
     what = entry.get_claim_display()
     if entry.user_id:
         what = gettext("%(what)s of user %(user_id)s") % {"what": what, "user_id": entry.user_id}
@@ -70,26 +70,26 @@ def _badge(state: str, label: Any, *words: Any, kind: str = "") -> SafeString:
     return format_html("{} {}", badge, _listed(*words))
 
 
-def soon() -> str:
-    """Say how long it takes until every process knows of a change to the denylist."""
+def revocation_delay() -> str:
+    """Return how long it takes until every process enforces a change of the denylist."""
     seconds = math.ceil(get_config().revoked_within.total_seconds())
     return ngettext("%(count)d second", "%(count)d seconds", seconds) % {"count": seconds}
 
 
-def revoked(count: int) -> str:
-    """Say that sessions were revoked."""
+def revocation_result(count: int) -> str:
+    """Return the message after a revocation."""
     message = ngettext(
         "%(count)d session was revoked. Access tokens are refused everywhere within %(soon)s.",
         "%(count)d sessions were revoked. Access tokens are refused everywhere within %(soon)s.",
         count,
     )
-    return message % {"count": count, "soon": soon()}
+    return message % {"count": count, "soon": revocation_delay()}
 
 
-def will_end() -> str:
-    """Say what revoking sessions does."""
+def revocation_notice() -> str:
+    """Return what a confirmation page says a revocation does."""
     text = gettext(
         "Live sessions end at once: they cannot be refreshed, and one has to log in again. "
         "Their access tokens are refused everywhere within %(soon)s."
     )
-    return text % {"soon": soon()}
+    return text % {"soon": revocation_delay()}

@@ -1086,7 +1086,7 @@ class TestEstimatingPaginator:
         assert count(1_000_000, generation=0) == 3
 
     def test_pages_that_are_slow_to_reach_are_not_offered(self, root, user, monkeypatch):
-        monkeypatch.setattr(admin_base, "PAGES", 2)
+        monkeypatch.setattr(admin_base, "MAX_PAGES", 2)
         rows = make_sessions(user, 300)
         answer = root.get(SESSIONS, {"p": 2})
         assert len(shown(answer)) == 100
@@ -1099,7 +1099,7 @@ class TestEstimatingPaginator:
 
     @pytest.mark.skipif(connection.vendor != "postgresql", reason="asks PostgreSQL")
     def test_postgresql_estimates(self, user, monkeypatch):
-        monkeypatch.setattr(admin_base, "COUNTED_UP_TO", 100)
+        monkeypatch.setattr(admin_base, "MAX_COUNTED_ROWS", 100)
         make_sessions(user, 500)
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE jwtauth_session")
@@ -1151,11 +1151,11 @@ class TestPages:
         assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text)
 
     def test_the_base_of_the_tables_leaves_what_rows_are_to_the_tables(self):
-        table = admin_base.LookingAdmin(Session, admin.site)
+        table = admin_base.ReadOnlyAdmin(Session, admin.site)
         with pytest.raises(NotImplementedError):
             table.matching("x")
         with pytest.raises(NotImplementedError):
-            table.in_words(Session())
+            table.describe(Session())
 
     def test_names_that_cannot_be_searched_for_find_nothing(self, db):
         table = admin.site._registry[Session]

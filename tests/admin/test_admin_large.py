@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from django_jwtauth.admin.base import PAGES
+from django_jwtauth.admin.base import MAX_PAGES
 from tests.support.processes import Meet, processes
 from tests.support.servers import execute, manage, postgres_database
 
@@ -24,7 +24,7 @@ ROWS = int(os.environ.get("JWTAUTH_ADMIN_ROWS") or 51_000)
 MOST_STATEMENTS = 14
 MOST_SECONDS = 1.0
 SESSIONS, DENYLIST = "/admin/jwtauth/session/", "/admin/jwtauth/denylistentry/"
-LAST = min(ROWS // 100, PAGES)
+LAST = min(ROWS // 100, MAX_PAGES)
 
 FILL = (
     """INSERT INTO auth_user (username, password, first_name, last_name, email, is_staff, is_superuser, is_active,
