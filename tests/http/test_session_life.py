@@ -563,7 +563,7 @@ class SessionLife(RuleBasedStateMachine):
 
     def another_process_agrees(self, token: AccessToken) -> None:
         """It does at the latest when the interval is over, and until then it refuses nothing that is good."""
-        claims: Any = SimpleNamespace(sid=token.session.row.sid, jti=None)
+        claims: Any = SimpleNamespace(sid=token.session.row.sid, jti=None, iat=token.issued)
         outcome, denied = self.outcome(lambda: self.elsewhere.check(claims)), token.session.denied
         if denied is None:
             assert outcome is None
