@@ -21,7 +21,7 @@ MAX_GENERATION = 2**31 - 1
 """Refreshes of one session: the greatest number that the column holds in every database."""
 MAX_AUTH_HASH_LENGTH = 128
 """Characters of a session auth hash that are stored as they are."""
-LONGEST_USER_ID = 255
+MAX_USER_ID_LENGTH = 255
 """Characters of a user's primary key that an entry of the denylist notes."""
 
 
@@ -193,7 +193,7 @@ class DenylistEntry(models.Model):
     )
     denied_at = models.DateTimeField(_("denied"), default=timezone.now)
     reason = models.CharField(_("reason"), max_length=32, choices=Reason)
-    user_id = models.CharField(_("user id"), max_length=LONGEST_USER_ID, blank=True)
+    user_id = models.CharField(_("user id"), max_length=MAX_USER_ID_LENGTH, blank=True)
 
     objects = DenylistQuerySet.as_manager()
 

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.views.decorators.debug import sensitive_variables
 from rest_framework import serializers
 
-from .db.usernames import NAME_LENGTH, account_key
+from .db.usernames import MAX_NAME_LENGTH, account_key
 from .models import Session
 
 
@@ -45,7 +45,7 @@ class TokenObtainSerializer(serializers.Serializer[Any]):
     def get_fields(self) -> dict[str, Any]:
         """Put the user name before the password."""
         name = self.username_field or get_user_model().USERNAME_FIELD
-        return {name: TextField(max_length=NAME_LENGTH, write_only=True), **super().get_fields()}
+        return {name: TextField(max_length=MAX_NAME_LENGTH, write_only=True), **super().get_fields()}
 
     def validate(self, attrs: Any) -> Any:
         """Check that the name is one that the model could hold, such as a number where names are numbers."""
@@ -82,7 +82,7 @@ def read_account(serializer: Any) -> str:
             "Require that field, or name another one in username_field."
         )
     # Cut before normalizing, which takes quadratic time.
-    return account_key(name[:NAME_LENGTH], field_name)
+    return account_key(name[:MAX_NAME_LENGTH], field_name)
 
 
 def _username_field(serializer: Any) -> str:

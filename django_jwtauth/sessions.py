@@ -43,8 +43,8 @@ from .errors import (
 )
 from .jose.encoding import decode_id
 from .models import (
-    LONGEST_USER_ID,
     MAX_GENERATION,
+    MAX_USER_ID_LENGTH,
     DenylistEntry,
     Reason,
     Session,
@@ -65,7 +65,7 @@ MAX_CLOCK_SKEW = timedelta(minutes=1)
 MAX_EPOCH_GAP = 2 * MAX_CLOCK_SKEW + timedelta(minutes=1, seconds=1)
 """From the last rotation of a session that the epoch covers until the epoch: clock skew, of which a minute is before
 the epoch, the longest ``REUSE_LEEWAY``, as a retry moves no time, and the second to which ``iat`` is rounded down."""
-MAX_TOLD = 1000
+MAX_SIGNALLED_SESSIONS = 1000
 """Sessions ended by one call for which ``session_revoked`` is sent."""
 MAX_BATCH_ROWS = 40 * BATCH
 """Sessions ended in one transaction."""
@@ -205,7 +205,7 @@ def revoke_each(sessions: SessionQuerySet, reason: str, request: HttpRequest | N
     """End all sessions of a queryset, and deny access tokens that ended ones still hold. Returns how many were live.
 
     Outside of a transaction every ``MAX_BATCH_ROWS`` of them are committed. ``session_revoked`` is sent for the first
-    ``MAX_TOLD``; the rest are counted in the audit log.
+    ``MAX_SIGNALLED_SESSIONS``; the rest are counted in the audit log.
     """
     return sum(revoke_in_batches(sessions, reason, request))
 
@@ -254,9 +254,9 @@ def revoke_in_batches(
     has_expired = models.ExpressionWrapper(models.Q(expires_at__lte=timezone.now()), models.BooleanField())
     concerned = models.Q(revoked_at=None) | models.Q(access_expires_at__gt=timezone.now() - skew_margin())
     rows = sessions.primary().filter(concerned).annotate(has_expired=has_expired)
-    held, live = in_transaction(write_alias(), partial(write, rows, MAX_TOLD))
+    held, live = in_transaction(write_alias(), partial(write, rows, MAX_SIGNALLED_SESSIONS))
     yield live
-    size = MAX_TOLD
+    size = MAX_SIGNALLED_SESSIONS
     while len(held) == size:
         size = MAX_BATCH_ROWS
         rest = rows.filter(pk__gt=held[-1].pk).values_list(*COUNTED_COLUMNS, named=True)
@@ -339,7 +339,7 @@ def _denylist_entry(session: Session, reason: str) -> DenylistEntry:
 
 
 def _user_id(session: Any) -> str:
-    return str(session.user_id)[:LONGEST_USER_ID]
+    return str(session.user_id)[:MAX_USER_ID_LENGTH]
 
 
 def _session_with_user(session_id: Any) -> Session | None:

@@ -9,7 +9,7 @@ session_started = Signal()
 session_refreshed = Signal()
 
 # A session was taken back. sender: the Session model; arguments: session, reason, request (or None: by code).
-# Of the sessions that one call ends, it is sent for the first 1,000 (MAX_TOLD in sessions).
+# Sent for the first 1,000 sessions that one call ends (sessions.MAX_SIGNALLED_SESSIONS).
 session_revoked = Signal()
 
 # A used refresh token came back: it was stolen, or a client lost its state. The session has been ended.

@@ -9,7 +9,7 @@ from django.db import connections, models, router
 
 from .user_rows import names_nobody
 
-NAME_LENGTH = 1024
+MAX_NAME_LENGTH = 1024
 """Characters of a user name; longer ones are refused unread."""
 
 

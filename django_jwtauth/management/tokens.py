@@ -3,7 +3,7 @@
 import getpass
 import sys
 
-LONGEST_LINE = 64 * 1024
+MAX_LINE_LENGTH = 64 * 1024
 
 
 def read_token(argument: str) -> str:
@@ -13,7 +13,7 @@ def read_token(argument: str) -> str:
     if sys.stdin is None:
         return ""
     try:
-        line = getpass.getpass("Token: ") if sys.stdin.isatty() else sys.stdin.readline(LONGEST_LINE)
+        line = getpass.getpass("Token: ") if sys.stdin.isatty() else sys.stdin.readline(MAX_LINE_LENGTH)
     except UnicodeDecodeError:
         return ""
     return line.strip()

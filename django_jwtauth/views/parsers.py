@@ -17,7 +17,7 @@ from ..jose.strict_json import check_nesting
 CHARSETS = {"utf-8", "utf8", "us-ascii", "ascii"}
 LONGEST_BODY = 64 * 1024
 """Bytes."""
-LONGEST_PART_HEADERS = 2 * 1024
+MAX_PART_HEADER_BYTES = 2 * 1024
 """Bytes of all parts of a multipart body together."""
 
 
@@ -58,7 +58,7 @@ class StrictMultiPartParser(_Strict, MultiPartParser):
         boundary = parser_context["request"]._request.content_params.get("boundary", "")
         # Django parses a header in quadratic time, and decodes parameters in any charset (RFC 2231).
         parts = body.split(b"--" + boundary.encode("utf-8", "replace"))
-        if sum(len(part.partition(b"\r\n\r\n")[0]) for part in parts) > LONGEST_PART_HEADERS:
+        if sum(len(part.partition(b"\r\n\r\n")[0]) for part in parts) > MAX_PART_HEADER_BYTES:
             raise ParseError
         return super().parse(BytesIO(body), media_type, parser_context)
 

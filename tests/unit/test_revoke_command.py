@@ -251,7 +251,7 @@ def test_what_has_expired_is_left_alone(revoke, logins):
 
 
 def test_it_goes_in_batches_and_says_how_far_it_is(revoke, user, monkeypatch):
-    monkeypatch.setattr(sessions, "MAX_TOLD", 2)
+    monkeypatch.setattr(sessions, "MAX_SIGNALLED_SESSIONS", 2)
     monkeypatch.setattr(sessions, "MAX_BATCH_ROWS", 2)
     pairs = [sessions.start(user) for _ in range(5)]
     told = revoke("--all", "--no-input").splitlines()

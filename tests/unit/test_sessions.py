@@ -1028,7 +1028,7 @@ class TestRevokeManyOfOne:
     @pytest.fixture
     def pairs(self, user, monkeypatch):
         """Seven sessions, of which two are told of and the others are ended in batches of three."""
-        monkeypatch.setattr(sessions, "MAX_TOLD", 2)
+        monkeypatch.setattr(sessions, "MAX_SIGNALLED_SESSIONS", 2)
         monkeypatch.setattr(sessions, "MAX_BATCH_ROWS", 3)
         return [sessions.start(user) for _ in range(7)]
 

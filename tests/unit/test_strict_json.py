@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from django_jwtauth.jose.strict_json import DEEPEST, MAXIMUM_CONTAINERS, check_nesting, read_object
+from django_jwtauth.jose.strict_json import MAX_CONTAINERS, MAX_DEPTH, check_nesting, read_object
 from tests.support import keys
 
 IN_A_SMALL_THREAD = """
@@ -60,9 +60,9 @@ def test_what_is_no_object_is_refused(text):
         read_object(text.encode())
 
 
-@pytest.mark.parametrize("before", ["", " " * 3 * DEEPEST])
+@pytest.mark.parametrize("before", ["", " " * 3 * MAX_DEPTH])
 def test_it_may_be_nested_so_deep_and_no_deeper(before):
-    for depth, is_read in ((DEEPEST, True), (DEEPEST + 1, False)):
+    for depth, is_read in ((MAX_DEPTH, True), (MAX_DEPTH + 1, False)):
         text = before + '{"a":' * depth + "1" + "}" * depth
         if is_read:
             assert read_object(text.encode())
@@ -89,7 +89,7 @@ def test_brackets_in_strings_nest_nothing():
 
 
 def test_there_may_be_so_many_arrays_and_objects_and_no_more():
-    for most in (DEEPEST, MAXIMUM_CONTAINERS):
+    for most in (MAX_DEPTH, MAX_CONTAINERS):
         fits = b'{"a":[' + b",".join([b"[]"] * (most - 2)) + b"]}"
         assert len(read_object(fits, most)["a"]) == most - 2
         with pytest.raises(ValueError, match=f"over {most} arrays and objects"):
@@ -99,12 +99,12 @@ def test_there_may_be_so_many_arrays_and_objects_and_no_more():
 def test_nesting_is_counted_as_the_parser_does():
     numbers = random.Random(1)  # noqa: S311
     for _ in range(500):
-        depth = numbers.randrange(DEEPEST - 2, DEEPEST + 3)
+        depth = numbers.randrange(MAX_DEPTH - 2, MAX_DEPTH + 3)
         value = numbers.choice(["", '"', "\\", "[", "]", '"]"', '\\\\"}'])
         for _ in range(depth - 1):
             value = numbers.choice([[value], [value, "]"], {'"[': value}, {"{": "}", "\\": value}])
         text = json.dumps({"": value}).encode()
-        if depth <= DEEPEST:
+        if depth <= MAX_DEPTH:
             assert read_object(text)
         else:
             with pytest.raises(ValueError, match="nested deeper"):

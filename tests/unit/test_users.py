@@ -287,7 +287,7 @@ def test_that_a_login_was_overtaken_is_told_once_and_by_a_lazy_user_as_well(user
 
 
 def test_a_name_may_be_as_long_as_is_promised():
-    assert usernames.NAME_LENGTH == 1024
+    assert usernames.MAX_NAME_LENGTH == 1024
 
 
 def test_the_key_of_a_child_of_another_model_is_the_parents(monkeypatch):

@@ -77,7 +77,7 @@ class Command(BaseCommand):
         batches = sessions.revoke_everybody(reason) if is_everybody else sessions.revoke_in_batches(chosen, reason)
         for ended_now in batches:
             ended += ended_now
-            if count > sessions.MAX_TOLD:
+            if count > sessions.MAX_SIGNALLED_SESSIONS:
                 self.stdout.write(f"{ended} of {count} so far.")
         self.stdout.write(f"Revoked {ended} {noun(ended)}. {after_that()}")
 
