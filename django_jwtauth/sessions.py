@@ -1,7 +1,7 @@
 """The product in five functions: start, verify, refresh, revoke, revoke_all.
 
-A session is one login. Its access tokens are JWTs that are verified without the database; its refresh token
-rotates, and one that comes back after its successor was used ends the session.
+A session is one login. Its access tokens are JWTs, verified without the database. Its refresh
+token rotates; one that is reused after its successor was used ends the session.
 """
 
 import logging
@@ -78,12 +78,13 @@ logger = logging.getLogger("django_jwtauth")
 
 @sensitive_variables()
 def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta | None = None) -> TokenPair:
-    """Log a user in: store a session and return its first tokens. The credentials are checked before, not here.
+    """Log a user in: store a session and return its first tokens.
 
-    ``lifetime`` replaces ``SESSION_LIFETIME`` for this session. Sends ``user_logged_in`` and, after commit,
-    ``session_started``. Raises ``CredentialsError`` for a user who is inactive or was deleted meanwhile; the latter
-    shows inside a transaction as the database's ``IntegrityError``. Raises ``TypeError`` for anything but a user,
-    ``ValueError`` for a lifetime that ``SESSION_LIFETIME`` could not have.
+    The caller has checked the credentials. ``lifetime`` replaces ``SESSION_LIFETIME`` for this
+    session. Sends ``user_logged_in`` and, after commit, ``session_started``. Raises
+    ``CredentialsError`` for a user who is inactive or was deleted meanwhile; inside a transaction
+    the latter raises the database's ``IntegrityError``. Raises ``TypeError`` for anything but a
+    user, and ``ValueError`` for a lifetime that ``SESSION_LIFETIME`` could not have.
     """
     users.user_key(user)
     if not (lifetime is None or LIFETIME.accepts(lifetime)):
@@ -121,9 +122,9 @@ def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta 
 def verify(access_token: str) -> Claims:
     """Return the claims of an access token that is authentic, current and not revoked.
 
-    Costs no query but one small one each ``DENYLIST_INTERVAL`` and process. Raises ``TokenError``, or
-    ``UnavailableError`` where it cannot be told: ``DenylistUnavailableError`` whether the token was revoked,
-    ``IssuerUnavailableError`` whether a trusted issuer signed it. The denylist holds nothing of other issuers.
+    Each process queries the denylist once per ``DENYLIST_INTERVAL``, whatever the number of calls;
+    it covers our own tokens only. Raises ``TokenError``; ``DenylistUnavailableError`` without a
+    recent denylist; ``IssuerUnavailableError`` without recent keys of a trusted issuer.
     """
     codec = get_codec()
     claims = codec.verify(access_token, time.time())
@@ -134,11 +135,13 @@ def verify(access_token: str) -> Claims:
 
 @sensitive_variables()
 def refresh(refresh_token: str | PresentedToken, request: HttpRequest | None = None) -> TokenPair:
-    """Exchange a refresh token for its successor and a new access token (RFC 6749 section 6, RFC 9700 section 4.14).
+    """Rotate a refresh token: return the next one and a new access token.
 
-    The immediate predecessor gets the same successor again for ``REUSE_LEEWAY``, so that a lost answer or two
-    tabs do not end a session; anything older ends it. Call it outside of transactions, or the end of a session
-    is rolled back with them. Raises ``TokenError``, or ``UnavailableError`` where too many others were faster.
+    See RFC 6749 section 6 and RFC 9700 section 4.14. The previous refresh token may be sent again
+    for ``REUSE_LEEWAY``, the grace period, and gets the same new one, so that a lost response or
+    two tabs do not end a session. An older one ends the session. Call this outside of
+    transactions: a rollback would undo the end of a session. Raises ``TokenError``, or
+    ``UnavailableError`` after losing too many races.
     """
     presented = refresh_tokens.read(refresh_token)
     for _ in range(ROUNDS):
@@ -320,7 +323,7 @@ def _deny(held: Sequence[Any], reason: str, denied: models.Q = ALL) -> int:
 
 
 def _tell(ended: Sequence[Any], now: datetime, reason: str, request: HttpRequest | None) -> None:
-    """Have it known after commit that sessions were ended: of whole ones each, of others how many."""
+    """Report ended sessions after commit: a signal for each instance, a count of the rest."""
 
     def tell_each() -> None:
         for session in ended:
@@ -378,8 +381,8 @@ def _check_refreshable(session: Session, request: HttpRequest | None) -> None:
 
 
 def _is_retry(session: Any, presented_generation: int) -> bool:
-    """Whether the predecessor came back so soon that its answer was lost, or another tab was as fast."""
-    # Less than nothing where a statement began before the other one's, or where a clock was set back, if not for long.
+    """Whether the previous refresh token came back within ``REUSE_LEEWAY``, its grace period."""
+    # Negative if this SELECT began before that UPDATE, or after a small clock step back.
     since = abs(session.database_now - session.refreshed_at)
     return bool(presented_generation + 1 == session.generation and since < get_config().reuse_leeway)
 
@@ -399,7 +402,10 @@ def _end_reused(session: Session, request: HttpRequest | None) -> None:
 
 
 def _rotate(session: Session, presented_generation: int, request: HttpRequest | None) -> TokenPair | None:
-    """Hand out the next token pair, or the current refresh token again; None where another write came first."""
+    """Return the next token pair; for a retry, one with the current refresh token.
+
+    Returns None if another write came first.
+    """
     now = timezone.now()
     read = {"pk": session.pk, "now": now, "generation_read": session.generation, "hash_read": session.auth_hash}
     changes: dict[str, Any] = {}
@@ -449,7 +455,7 @@ def _client_fields(request: HttpRequest | None) -> dict[str, Any]:
 
 
 def _end_oldest(begun: Session, cap: int, request: HttpRequest | None) -> None:
-    """End what a user has over the cap, but no more than a batch at one login, which must not take long."""
+    """End the oldest sessions over the cap, one batch at most, so that no login takes long."""
     alias, fields = write_alias(), {field.attname: field for field in Session._meta.concrete_fields}
 
     def build() -> models.QuerySet[Any, Any]:
@@ -458,7 +464,7 @@ def _end_oldest(begun: Session, cap: int, request: HttpRequest | None) -> None:
             revoked_at=None,
             expires_at__gt=Place("now", fields["expires_at"]),
         )
-        # What seems much younger than a login at this moment is older: the database's clock was set back.
+        # Sessions from the future are the oldest: the database's clock was set back.
         set_back = models.Case(models.When(created_at__gt=DatabaseNow() + MAX_CLOCK_SKEW, then=1), default=0)
         return live.order_by(set_back, "-created_at", "pk").values_list("pk")[cap : cap + BATCH]
 
