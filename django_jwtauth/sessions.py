@@ -62,9 +62,9 @@ from .tokens.refresh import PresentedToken
 LIFETIME = RULES["SESSION_LIFETIME"]
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """Between two processes, and between a process and the database."""
-MAX_EPOCH_GAP = 2 * MAX_CLOCK_SKEW + timedelta(minutes=1, seconds=1)
-"""From the last rotation of a session that the epoch covers until the epoch: clock skew, of which a minute is before
-the epoch, the longest ``REUSE_LEEWAY``, as a retry moves no time, and the second to which ``iat`` is rounded down."""
+MAX_RETRY_GAP = timedelta(minutes=1, seconds=1)
+"""From a rotation to the last ``iat`` of its access tokens: the longest ``REUSE_LEEWAY``, as a retry moves no time, and
+the second to which ``iat`` is rounded down."""
 MAX_SIGNALLED_SESSIONS = 1000
 """Sessions ended by one call for which ``session_revoked`` is sent."""
 MAX_BATCH_ROWS = 40 * BATCH
@@ -225,10 +225,13 @@ def revoke_everybody(reason: str, request: HttpRequest | None = None) -> Iterato
     )
     now = found["now"] or timezone.now()
     expires_at = max(found["access"] or now, now + get_config().access_token_lifetime)
-    deny_issued_before(int((now - MAX_CLOCK_SKEW).timestamp()), expires_at, reason)
+    # Between other processes and the database it may be a minute more than in this one.
+    skew = MAX_CLOCK_SKEW + abs(now - timezone.now())
+    deny_issued_before(int((now - skew).timestamp()), expires_at, reason)
     # A clock without time zones may be the hour that summer time repeats behind.
     repeated = timedelta(hours=0 if settings.USE_TZ else 1)
-    recent = models.Q(refreshed_at__gt=now - MAX_EPOCH_GAP - repeated)
+    # Those of a process whose clock is ahead have a later ``iat``.
+    recent = models.Q(refreshed_at__gt=now - 2 * skew - MAX_RETRY_GAP - repeated)
     # Sessions seem to begin later than now where the clock of the database was set back.
     until = max(found["begun"] or now, now)
     yield from revoke_in_batches(Session.objects.filter(created_at__lte=until), reason, request, recent)

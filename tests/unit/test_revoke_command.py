@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command, load_command_class
 from django.db import OperationalError
+from django.db.models import DateTimeField, Value
 from django.test import override_settings
 from django.utils import timezone
 
@@ -335,6 +336,20 @@ class TestEverybody:
         revoke("--all", "--no-input")
         assert DenylistEntry.objects.filter(claim=DenylistEntry.Claim.SID).count() == 1
         self.refuses(long_ago)
+
+    def test_a_database_whose_clock_is_behind_ends_all(self, revoke, user, monkeypatch):
+        with monkeypatch.context() as then:
+            set_back(then, timedelta(minutes=4))
+            pair = sessions.start(user)
+        Session.objects.update(refreshed_at=timezone.now() - timedelta(minutes=9))
+        with monkeypatch.context() as behind:
+            now = Value(timezone.now() - timedelta(minutes=5), DateTimeField())
+            behind.setattr(sessions, "DatabaseNow", lambda: now)
+            revoke("--all", "--no-input")
+        assert DenylistEntry.objects.filter(claim=DenylistEntry.Claim.SID).count() == 1
+        later = sessions.start(user)
+        self.refuses(pair)
+        assert sessions.verify(later.access_token)
 
     def test_a_login_afterwards_goes_on(self, revoke, logins, user, monkeypatch):
         revoke("--all", "--no-input")
