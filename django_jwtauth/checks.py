@@ -1,4 +1,4 @@
-"""System checks: one id a mistake, each with what to write."""
+"""System checks. Each mistake has an id of its own and a hint that says what to write."""
 
 import os
 import stat
@@ -32,7 +32,7 @@ from .tokens.access import TokenCodec, get_codec
 from .views import AuthView, TokenObtainView
 
 TOKEN_BUDGET = 1024
-"""Bytes of a plain access token over which a warning is due: it travels with every request."""
+"""Warn of a plain access token with more bytes: it travels with every request."""
 SIZE_HINT = "Sign with ES256 or EdDSA rather than with a long RSA key, or shorten ISSUER, AUDIENCE and KID."
 CAMELIZE = "drf_spectacular.contrib.djangorestframework_camel_case.camelize_serializer_fields"
 KEEP_NAMES = "django_jwtauth.openapi.keep_field_names"
@@ -46,9 +46,19 @@ STRAY_SETTINGS = ("JWT_AUTH", "SIMPLE_JWT", "JWT_AUTHENTICATION", "DJANGO_JWTAUT
 def register() -> None:
     """Register all checks with Django."""
     for check in (
-        *(check_settings, check_keys, check_trusted_issuers, check_denylist),
-        *(check_token_size, check_user_model, check_stray_settings, check_throttles, check_schema_hooks),
-        *(check_router, check_tenants, check_autocommit, check_authentication),
+        check_settings,
+        check_keys,
+        check_trusted_issuers,
+        check_denylist,
+        check_token_size,
+        check_user_model,
+        check_stray_settings,
+        check_throttles,
+        check_schema_hooks,
+        check_router,
+        check_tenants,
+        check_autocommit,
+        check_authentication,
     ):
         checks.register(check, checks.Tags.security)
     for check in (check_issuer_is_own, check_throttle_cache, check_proxies):
@@ -98,7 +108,7 @@ def _find_alias() -> str | None:
 
 
 def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
-    """Every mistake that the JWTAUTH dict shows by itself."""
+    """The JWTAUTH dict has no mistake that shows in it alone."""
     return _errors(find_problems(getattr(settings, "JWTAUTH", {})))
 
 
@@ -108,7 +118,7 @@ def _errors(problems: Iterable[Problem]) -> list[checks.CheckMessage]:
 
 @given(_find_config)
 def check_keys(config: Config, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Every key can be loaded, is strong enough, suits its algorithm and is kept to oneself; one of them can sign."""
+    """Every key can be loaded, a private one is in no world-readable file, and one can sign."""
     errors: list[checks.CheckMessage] = []
     warnings: list[checks.CheckMessage] = []
     places: dict[str, str] = {}
@@ -117,13 +127,18 @@ def check_keys(config: Config, **kwargs: Any) -> list[checks.CheckMessage]:
         place = f"JWTAUTH['SIGNING_KEYS'][{position}]"
         try:
             keys = load_keys(entry)
-        except (UnusableKeyError, ImproperlyConfigured) as error:  # the latter is Django's for an empty SECRET_KEY
+        # Django raises ImproperlyConfigured for an empty SECRET_KEY.
+        except (UnusableKeyError, ImproperlyConfigured) as error:
             errors.append(_unusable(entry, place, str(error)))
             continue
         warnings += _exposed(entry, place)
         twins = {places[key.kid] for key in keys if key.kid in places}
         errors += [
-            checks.Error(f"{place} has the KID of {twin}.", hint="Give each key a KID of its own.", id="jwtauth.E021")
+            checks.Error(
+                f"{place} has the KID of {twin}.",
+                hint="Give each key a KID of its own.",
+                id="jwtauth.E021",
+            )
             for twin in twins
         ]
         places |= {key.kid: place for key in keys}
@@ -147,7 +162,7 @@ def _unusable(entry: Any, place: str, hint: str) -> checks.CheckMessage:
 
 def _exposed(entry: Any, place: str) -> list[checks.CheckMessage]:
     path = entry.get("PRIVATE_KEY") if isinstance(entry, Mapping) else None
-    # Elsewhere these bits say nothing.
+    # On other systems the mode bits mean nothing.
     if not isinstance(path, Path) or os.name != "posix" or not _is_open_to_others(path.resolve()):
         return []
     return [
@@ -161,7 +176,7 @@ def _exposed(entry: Any, place: str) -> list[checks.CheckMessage]:
 
 def _is_open_to_others(path: Path) -> bool:
     mode = path.stat().st_mode
-    # Kubernetes mounts secrets read-only into one container, as files with 0644 in a folder of such a name.
+    # Kubernetes mounts secrets read-only into one container: files with 0644 in such a folder.
     if path.parent.name.startswith("..") and not mode & stat.S_IWOTH:
         return False
     return bool(mode & OTHERS) and all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)
@@ -169,7 +184,7 @@ def _is_open_to_others(path: Path) -> bool:
 
 @given(_find_config)
 def check_trusted_issuers(config: Config, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Every entry of TRUSTED_ISSUERS says whose tokens are accepted for whom; its keys can be loaded."""
+    """Every entry of TRUSTED_ISSUERS can be used, and tells access tokens from other tokens."""
     problems = issuers.find_problems(config)
     if problems:
         return _errors(problems)
@@ -178,7 +193,9 @@ def check_trusted_issuers(config: Config, **kwargs: Any) -> list[checks.CheckMes
     except ImproperlyConfigured as error:
         return [
             checks.Error(
-                "JWTAUTH['TRUSTED_ISSUERS'] has a key that cannot be used.", hint=str(error), id="jwtauth.E028"
+                "JWTAUTH['TRUSTED_ISSUERS'] has a key that cannot be used.",
+                hint=str(error),
+                id="jwtauth.E028",
             )
         ]
     return [warning for iss, issuer in trusted.items() for warning in _doubts(iss, issuer)]
@@ -205,7 +222,7 @@ def _doubts(iss: str, issuer: issuers.TrustedIssuer) -> Iterator[checks.CheckMes
 
 @given(_find_config, _find_alias)
 def check_denylist(config: Config, alias: str, **kwargs: Any) -> list[checks.CheckMessage]:
-    """There is a denylist where there is a database, and only there."""
+    """The denylist is read if there is a database, and only then."""
     has_database = connections.settings[alias]["ENGINE"] != NO_DATABASE
     has_denylist = config.denylist_interval is not None
     if has_denylist and not has_database:
@@ -230,10 +247,16 @@ def check_denylist(config: Config, alias: str, **kwargs: Any) -> list[checks.Che
 
 @given(_find_config, _find_codec)
 def check_token_size(config: Config, codec: TokenCodec, **kwargs: Any) -> list[checks.CheckMessage]:
-    """A plain access token is small enough to travel with every request."""
+    """An access token without claims of the project is within its budget."""
     if codec.own.ring.signing_key is None:
         return []  # check_keys reports it
-    plain = {"iss": config.issuer, "sub": "1", "aud": config.audiences, "exp": 10**10, "iat": 10**10}
+    plain = {
+        "iss": config.issuer,
+        "sub": "1",
+        "aud": config.audiences,
+        "exp": 10**10,
+        "iat": 10**10,
+    }
     try:
         size = len(codec.encode(plain | {"jti": encode_id(new_id()), "sid": encode_id(new_id())}))
     except ValueError as error:
@@ -290,7 +313,10 @@ def check_router(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def _aliases() -> set[str]:
-    """Return what the routers answer here and in a thread without a request. Raises what they raise."""
+    """Return the answers of the routers, here and in a thread without a request.
+
+    Raises whatever they raise.
+    """
     with ThreadPoolExecutor(max_workers=1) as elsewhere:
         return {write_alias(), write_alias(), elsewhere.submit(write_alias).result()}
 
@@ -312,7 +338,7 @@ def check_tenants(alias: str, **kwargs: Any) -> list[checks.CheckMessage]:
 
 @given(_find_alias)
 def check_autocommit(alias: str, **kwargs: Any) -> list[checks.CheckMessage]:
-    """What is written is committed, unless a transaction was begun."""
+    """Writes outside of a transaction are committed."""
     if connections.settings[alias]["AUTOCOMMIT"]:
         return []
     return [
@@ -325,7 +351,7 @@ def check_autocommit(alias: str, **kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_stray_settings(**kwargs: Any) -> list[checks.CheckMessage]:
-    """No settings of another package, or misspelt ones, which would do nothing here."""
+    """No setting for JWTs is one that this package does not read."""
     return [
         checks.Warning(
             f"The setting {name} is not read by django_jwtauth.",
@@ -338,7 +364,7 @@ def check_stray_settings(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_throttles(**kwargs: Any) -> list[checks.CheckMessage]:
-    """What the settings of the REST framework say about proxies and rates can be used at a login."""
+    """The proxies and rates in REST_FRAMEWORK can be used by the throttles."""
     errors: list[checks.CheckMessage] = []
     proxies = api_settings.NUM_PROXIES
     if not (proxies is None or is_count(proxies)):
@@ -352,7 +378,8 @@ def check_throttles(**kwargs: Any) -> list[checks.CheckMessage]:
     for throttle in THROTTLES:
         try:
             throttle()
-        except (KeyError, IndexError, ValueError, TypeError, AttributeError):  # what the REST framework makes of it
+        # The REST framework does not validate rates.
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError):
             errors.append(
                 checks.Error(
                     f"REST_FRAMEWORK['DEFAULT_THROTTLE_RATES'][{throttle.scope!r}] is not usable.",
@@ -364,7 +391,7 @@ def check_throttles(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_schema_hooks(**kwargs: Any) -> list[checks.CheckMessage]:
-    """Where the OpenAPI schema is in camelCase, our endpoints are described as they are."""
+    """An OpenAPI schema in camelCase keeps the field names of our endpoints."""
     hooks = list(getattr(settings, "SPECTACULAR_SETTINGS", {}).get("POSTPROCESSING_HOOKS", ()))
     if CAMELIZE not in hooks or KEEP_NAMES in hooks[hooks.index(CAMELIZE) :]:
         return []
@@ -378,10 +405,10 @@ def check_schema_hooks(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
-    """Where tokens are issued for views of the REST framework, one of these views accepts them.
+    """If this site issues tokens, one of its closed views accepts them.
 
-    Silent where that cannot be known: where a view has an authentication class of the project's own, or chooses its
-    classes at run time; and where no view is closed, since then nobody has to authenticate.
+    Silent if that cannot be known, because a view has an authentication class of the project's own
+    or chooses its classes at run time; and if no view requires authentication.
     """
     if not hasattr(settings, "ROOT_URLCONF"):
         return []
@@ -390,10 +417,14 @@ def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
     used = [_option(view, options, "authentication_classes") for view, options in others]
     used.append(api_settings.DEFAULT_AUTHENTICATION_CLASSES)
     closed = [view for view, options in others if _is_closed(view, options)]
-    is_known = all(view.get_authenticators is APIView.get_authenticators for view, _ in others) and all(
+    is_known = all(
+        view.get_authenticators is APIView.get_authenticators  # chosen at run time otherwise
+        for view, _ in others
+    ) and all(
         getattr(each, "__module__", "") == "rest_framework.authentication" for classes in used for each in classes
     )
-    if not closed or not is_known or not any(issubclass(view, TokenObtainView) for view, _ in found):
+    issues_tokens = any(issubclass(view, TokenObtainView) for view, _ in found)
+    if not closed or not is_known or not issues_tokens:
         return []
     example = f"{closed[0].__module__}.{closed[0].__qualname__}"
     return [
@@ -444,7 +475,7 @@ def check_issuer_is_own(config: Config, **kwargs: Any) -> list[checks.CheckMessa
 
 
 def check_throttle_cache(**kwargs: Any) -> list[checks.CheckMessage]:
-    """In production all processes count attempts together."""
+    """In production all processes share one count of failed logins."""
     backend = settings.CACHES.get("default", {}).get("BACKEND", "")
     if not backend.endswith((".LocMemCache", ".DummyCache")):
         return []
@@ -459,7 +490,7 @@ def check_throttle_cache(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def check_proxies(**kwargs: Any) -> list[checks.CheckMessage]:
-    """In production it is known how many proxies are in front of the site."""
+    """In production NUM_PROXIES is set."""
     if api_settings.NUM_PROXIES is not None:
         return []
     return [
