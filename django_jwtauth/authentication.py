@@ -1,4 +1,4 @@
-"""Authentication classes for the REST framework (DRF), and the HTTP responses for this app's errors."""
+"""Authentication classes for the REST framework (DRF), and the responses for this app's errors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,10 +24,10 @@ Handler = Callable[[Exception, dict[str, Any]], Any]
 class Refused(AuthenticationFailed):
     """401 with a challenge of its own."""
 
-    # What DRF does: APIView.handle_exception() overwrites the challenge with that of the view's first
-    # authentication class; if that class has none, it sets the status to 403.
-    # Why this bends it: the challenge says what is wrong with this token (RFC 6750 section 3), whichever
-    # class comes first. So both are properties, and what is assigned to them is dropped.
+    # What DRF does: APIView.handle_exception() overwrites the challenge with that of the view's
+    # first authentication class; if that class has none, it sets the status to 403.
+    # Why this bends it: the challenge says what is wrong with this token (RFC 6750 section 3),
+    # whichever class comes first. So both are properties, and what is assigned to them is dropped.
 
     def __init__(self, error: JWTAuthError, challenge: str) -> None:
         super().__init__(error.message, error.code)
@@ -63,7 +63,7 @@ class Unavailable(APIException):
 
 
 def handler_with_code(handler: Handler) -> Handler:
-    """Return an exception handler that adds ``code`` to ``{"detail": ...}``, the body of DRF's own handler.
+    """Return an exception handler that adds ``code`` to the body ``{"detail": ...}`` of DRF's own.
 
     The body of any other handler stays as it is.
     """
@@ -82,11 +82,12 @@ def to_api_exception(
 ) -> APIException:
     """Return the REST framework's exception for an error of this app.
 
-    With the ``request``, the body of its view's response has the error's ``code`` beside ``detail``.
+    With the ``request``, the body of its view's response has ``code`` beside ``detail``.
     """
     # What DRF does: its exception handler writes the text of an exception and drops the code.
-    # Why this bends it: clients tell errors apart by the code. A dict as detail would carry it, but the
-    # handlers of other packages take a dict for errors of fields. So the handler of this one view is wrapped.
+    # Why this bends it: clients tell errors apart by the code. A dict as detail would carry it, but
+    # the handlers of other packages take a dict for errors of fields. So the handler of this one
+    # view is wrapped.
     view = getattr(request, "parser_context", {}).get("view")
     if view is not None:
         handler = handler_with_code(view.get_exception_handler())
@@ -99,10 +100,10 @@ def _refusal(error: JWTAuthError, request: Any) -> APIException:
 
 
 class JWTAuthentication(BaseAuthentication):
-    """Authenticates by an access token in ``Authorization: Bearer`` (RFC 6750 section 2.1), without a query.
+    """Authenticates by an access token in ``Authorization: Bearer``, without a query.
 
-    ``request.auth`` is the token's ``Claims``. ``request.user`` is loaded and checked when more than its
-    ``pk`` is read.
+    See RFC 6750 section 2.1. ``request.auth`` is the token's ``Claims``. ``request.user`` is loaded
+    and checked when more than its ``pk`` is read.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, Claims] | None:
@@ -125,8 +126,8 @@ class JWTAuthentication(BaseAuthentication):
     def get_token(self, request: Request) -> str | None:
         """Return the access token that the request carries, or None.
 
-        Override it to read the token from elsewhere. A cookie, or anything else that browsers send by
-        themselves, then needs protection against CSRF.
+        Override it to read the token from elsewhere. A cookie, or anything else that browsers send
+        by themselves, then needs protection against CSRF.
         """
         # What DRF does: its request looks up every attribute of Django's request twice.
         # Why this bends it: this runs at every request. Middleware may pass Django's own request.

@@ -17,7 +17,8 @@ SESSIONS_SCOPE = "sessions"
 class TokenHasScope(BasePermission):
     """Grants access if the token's ``scope`` has every scope in the view's ``required_scopes``.
 
-    Composes with other permissions. A 403 has a challenge that names the scopes (RFC 6750 section 3.1).
+    Composes with other permissions. A 403 has a challenge that names the scopes (RFC 6750
+    section 3.1).
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -42,7 +43,7 @@ class MayManageSessions(TokenHasScope):
     """Denies tokens of other issuers, and tokens whose ``scope`` lacks ``sessions``."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Whether the token may manage sessions. The scopes of another issuer are not about ours."""
+        """Whether the token may manage sessions. Scopes of another issuer are not about ours."""
         if not isinstance(request.auth, Claims):
             return True
         if request.auth.iss != get_config().issuer:
@@ -57,7 +58,7 @@ class MayManageSessions(TokenHasScope):
 def _challenge_on_denial(view: Any, challenge: str) -> None:
     """Add a challenge to the view's 403, if it comes to one: another permission may still grant."""
     # What DRF does: permission_denied() of the view raises the 403, after any "or" of permissions.
-    # Why this bends it: a permission may not raise itself, or it would deny what another one grants.
+    # Why this bends it: a permission may not raise, or it would deny what another one grants.
     # If that one grants and a third one denies, the 403 has the challenge, too.
     deny = view.permission_denied
 

@@ -15,7 +15,7 @@ from .models import Session
 
 
 class TextField(serializers.CharField):
-    """Text and nothing else: a number or a boolean is ill-typed, not something to be turned into text."""
+    """Text only: a number or a boolean is invalid and is not converted."""
 
     def to_internal_value(self, data: Any) -> str:
         """Return the text, or fail."""
@@ -26,11 +26,11 @@ class TextField(serializers.CharField):
 
 
 class TokenField(TextField):
-    """A token or any other text: what is none is refused where tokens are read, whatever it has in it."""
+    """A token, or any other text: what isn't a token is refused where tokens are parsed."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, write_only=True, **kwargs)
-        # Against NUL and the like, which no token has; but that is for the one refusal of a bad token to say.
+        # No token contains NUL or the like, but such text gets the one error for a bad token, too.
         self.validators = []
 
 
@@ -38,7 +38,7 @@ class TokenObtainSerializer(serializers.Serializer[Any]):
     """Credentials, under the user model's own field name."""
 
     username_field: str | None = None
-    """The field that names the account, and by which failed logins are counted. None: ``USERNAME_FIELD``."""
+    """The field that names the account, for the throttles as well. None: ``USERNAME_FIELD``."""
 
     password = TextField(max_length=4096, trim_whitespace=False, write_only=True, style={"input_type": "password"})
 
@@ -48,7 +48,7 @@ class TokenObtainSerializer(serializers.Serializer[Any]):
         return {name: TextField(max_length=MAX_NAME_LENGTH, write_only=True), **super().get_fields()}
 
     def validate(self, attrs: Any) -> Any:
-        """Check that the name is one that the model could hold, such as a number where names are numbers."""
+        """Check that the model could hold the name: a number, for example, if names are numbers."""
         name = get_user_model().USERNAME_FIELD
         try:
             field: Any = get_user_model()._meta.get_field(name)
@@ -62,10 +62,10 @@ class TokenObtainSerializer(serializers.Serializer[Any]):
 def read_account(serializer: Any) -> str:
     """Return the account that a login names, the same for every spelling that logs into it.
 
-    ``serializer`` is bound to the body. Only the name is validated: to validate a password may be to try it.
+    ``serializer`` is bound to the body. Only the name is validated: validate() may try a password.
 
-    Raises the REST framework's ``ValidationError`` if the body names no account, ``ImproperlyConfigured`` if
-    the serializer does not require it to: all those logins would share one count.
+    Raises the REST framework's ``ValidationError`` if the body names no account, and
+    ``ImproperlyConfigured`` if the serializer accepts that: all those logins would share one count.
     """
     field_name = _username_field(serializer)
     field = serializer.fields[field_name]
@@ -106,7 +106,7 @@ class TokenRefreshSerializer(serializers.Serializer[Any]):
 
 
 class TokenRevokeSerializer(serializers.Serializer[Any]):
-    """Any token (RFC 7009 section 2.1). ``token_type_hint`` is not needed: the tokens tell their type."""
+    """Any token (RFC 7009 section 2.1). ``token_type_hint`` is ignored: tokens tell their type."""
 
     token = TokenField(required=False, help_text="Without it the session of the bearer token ends.")
 
@@ -130,8 +130,8 @@ class JWKSetSerializer(serializers.Serializer[Any]):
 class SessionTimeField(serializers.DateTimeField):
     """A time of a session, rounded to the day in UTC.
 
-    The exact one would tell whoever holds a stolen token when the owner refreshes, and so when the refresh token
-    from before can be sent again unnoticed.
+    The exact time would tell a thief when the owner refreshes, and so when the previous refresh
+    token can be sent again unnoticed.
     """
 
     def __init__(self, rounded: Callable[[Session], datetime], **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Throttles that count outcomes. A scope missing from ``DEFAULT_THROTTLE_RATES`` has its default rate."""
+"""Throttles that count outcomes. ``DEFAULT_THROTTLE_RATES`` replaces the rates of their scopes."""
 
 import hashlib
 import ipaddress
@@ -22,7 +22,7 @@ class Outcome(Enum):
     FAILURE = "failure"
     """Credentials or token were refused."""
     UNDECIDED = "undecided"
-    """Nothing was tried: the body was malformed, a throttle refused the request, the server failed."""
+    """Nothing was tried: malformed body, throttled request, server error."""
 
 
 class Counters:
@@ -51,7 +51,7 @@ def guard(throttle: Any) -> Any:
 
 
 class OutcomeThrottle(SimpleRateThrottle):
-    """Refuses a request once ``num_requests`` outcomes of the kind ``counted_outcome`` were counted.
+    """Refuses a request once ``counted_outcome`` was counted ``num_requests`` times.
 
     ``acquire`` runs before the request, ``release`` after it, once the outcome is known.
 
@@ -72,7 +72,7 @@ class OutcomeThrottle(SimpleRateThrottle):
         return Counters(self.cache)
 
     def get_rate(self) -> str | None:
-        """Return the project's rate for this scope, or the default rate. None switches the throttle off."""
+        """Return the project's rate for this scope, or the default. None switches it off."""
         rates: Any = api_settings.DEFAULT_THROTTLE_RATES
         rate: str | None = rates.get(self.scope, self.default_rate)
         return rate
@@ -128,8 +128,8 @@ class OutcomeThrottle(SimpleRateThrottle):
 class LoginAccountThrottle(OutcomeThrottle):
     """Failed logins to one account from all addresses: bounds a guess from many of them.
 
-    A login counts from its start and is taken back unless it fails. Otherwise concurrent guesses would
-    not see each other.
+    A login counts from its start and is taken back unless it fails. Otherwise concurrent guesses
+    would not see each other.
     """
 
     scope = "jwtauth_login_account"
@@ -154,7 +154,7 @@ class LoginAccountThrottle(OutcomeThrottle):
 
 
 class LoginThrottle(LoginAccountThrottle):
-    """Failed logins to one account from one address. A flood from there locks nobody out elsewhere."""
+    """Failed logins to one account from one address. A flood there locks nobody out elsewhere."""
 
     scope = "jwtauth_login"
     default_rate = "20/hour"
@@ -178,7 +178,7 @@ class GoodLoginThrottle(OutcomeThrottle):
 
 
 class FailedRefreshThrottle(OutcomeThrottle):
-    """Refused refresh tokens from one address. Genuine tokens pass: many clients may share an address."""
+    """Refused refresh tokens from one address. Genuine ones pass: many clients may share it."""
 
     scope = "jwtauth_refresh_failed"
     default_rate = "60/min"
@@ -217,7 +217,7 @@ class RevokeThrottle(OutcomeThrottle):
         return self.count() <= self.num_requests
 
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
-        """Return the session, or else the address: garbage from an address stops no logout there."""
+        """Return the session, or else the address: garbage stops no logout."""
         session = view.presented_session
         network = _network(request)
         if session is not None:
@@ -245,7 +245,7 @@ def _is_genuine(view: Any) -> bool:
 
 
 def _network(request: Request) -> str | None:
-    """Return the address; for IPv6 its /64 network, within which a client can choose any address."""
+    """Return the address; for IPv6 its /64 network, in which a client can choose any address."""
     address = client_info.address(request)
     if address is None or ":" not in address:
         return address

@@ -27,13 +27,13 @@ MapError = Callable[[JWTAuthError, Any], Exception]
 
 
 def get_user(claims: Claims, map_error: MapError = lambda error, request: error, request: Any = None) -> Any:
-    """Return the user whom verified claims name: a ``LazyUser``, or what ``USER`` returns for another issuer.
+    """Return a ``LazyUser`` for verified claims; for those of another issuer, what ``USER`` returns.
 
-    Raises ``InvalidTokenError`` for a ``sub`` that cannot be a primary key. Loading the row raises it for
-    a user who is gone or inactive, and ``UnavailableError`` if the database fails.
+    Raises ``InvalidTokenError`` for a ``sub`` that cannot be a primary key. Loading the row raises
+    it for a user who is gone or inactive, and ``UnavailableError`` if the database fails.
 
-    A lazy user is loaded wherever it is first looked at, so ``map_error(error, request)`` turns these
-    errors into the caller's own exceptions.
+    A lazy user is loaded wherever it is first looked at, so ``map_error(error, request)`` turns
+    these errors into the caller's own exceptions.
     """
     pk = local_pk(claims)
     if pk is None:
@@ -178,8 +178,8 @@ class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]
     """
 
     def __init__(self, pk: Any, map_error: MapError, request: Any = None) -> None:
-        # Bypass the base class, which intercepts every attribute in Python: this runs at every request.
-        # For the same reason there is no partial of map_error and request.
+        # This runs at every request. Bypass the base class, which intercepts every attribute in
+        # Python, and make no partial of map_error and request.
         object.__setattr__(self, "_named", (pk, map_error, request))
 
     _wrapped: Any = empty

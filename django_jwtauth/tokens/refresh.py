@@ -44,7 +44,7 @@ def derive(session_id: uuid.UUID, generation: int, nonce: bytes) -> str:
 
 
 def read(token: str | PresentedToken) -> PresentedToken:
-    """Parse a refresh token, without a query; one already parsed is returned. Raises ``InvalidTokenError``."""
+    """Parse a refresh token, unless it is parsed already. Raises ``InvalidTokenError``."""
     if isinstance(token, PresentedToken):
         return token
     if not isinstance(token, str) or not _FORM.fullmatch(token):

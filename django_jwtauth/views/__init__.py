@@ -1,4 +1,4 @@
-"""Token and session endpoints, to be customized by subclassing as is usual with Django REST framework."""
+"""Token and session endpoints. Customize them by subclassing."""
 
 from .base import AuthView
 from .keys import JWKSView

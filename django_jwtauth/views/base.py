@@ -21,7 +21,7 @@ logger = logging.getLogger("django_jwtauth")
 
 
 class AuthView(GenericAPIView[Any]):
-    """Base of all views: answers errors, forbids caching, runs outside of transactions, speaks JSON."""
+    """Base of all views: errors, no caching, no transaction, JSON."""
 
     parser_classes: Any = (StrictJSONParser,)
     renderer_classes = (JSONRenderer,)
@@ -35,7 +35,7 @@ class AuthView(GenericAPIView[Any]):
         """Return the view, run outside of ``ATOMIC_REQUESTS``."""
         view: Any = sensitive_post_parameters()(super().as_view(**initkwargs))
         # What Django does: non_atomic_requests() exempts a view from one database.
-        # Why this bends it: what a refusal has written must stay, whichever database has the sessions.
+        # Why this bends it: what a refusal has written must stay, whichever database holds it.
         view._non_atomic_requests = set(connections)
         return view
 
@@ -46,7 +46,7 @@ class AuthView(GenericAPIView[Any]):
         return super().perform_content_negotiation(request, force=True)
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Return the response for an exception, with status, code and challenge if it is one of this app."""
+        """Return the response for an exception; for this app's, with code and challenge."""
         # PostgreSQL raises InternalError if a replica is asked to write.
         if isinstance(exc, OperationalError | InterfaceError | InternalError):
             logger.error("The database failed a request to %r.", self.request.path, exc_info=exc)
@@ -59,7 +59,7 @@ class AuthView(GenericAPIView[Any]):
             return super().handle_exception(exc)
 
     def get_throttles(self) -> list[Any]:
-        """Return the throttles. If the cache fails one of them, a project's too, the answer is 503."""
+        """Return the throttles. If the cache fails one, a project's too, the response is 503."""
         return [guard(throttle) for throttle in super().get_throttles()]
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:

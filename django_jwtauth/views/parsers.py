@@ -36,7 +36,7 @@ class StrictJSONParser(_Strict, JSONParser):
     """Reads JSON."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        """Return what the JSON says. Raises ``ParseError`` where it is nested too deep, before it is parsed."""
+        """Return the parsed JSON. Raises ``ParseError``, before parsing if nested too deep."""
         body = stream.read()
         try:
             check_nesting(body)
@@ -53,10 +53,10 @@ class StrictMultiPartParser(_Strict, MultiPartParser):
     """Reads ``multipart/form-data``."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        """Return the fields. Raises ``ParseError`` where the headers of the parts are too long."""
+        """Return the fields. Raises ``ParseError``, also if headers of parts are too long."""
         body = stream.read()
         boundary = parser_context["request"]._request.content_params.get("boundary", "")
-        # Django parses a header in quadratic time, and decodes parameters in any charset (RFC 2231).
+        # Django parses a header in quadratic time and decodes parameters in any charset (RFC 2231).
         parts = body.split(b"--" + boundary.encode("utf-8", "replace"))
         if sum(len(part.partition(b"\r\n\r\n")[0]) for part in parts) > MAX_PART_HEADER_BYTES:
             raise ParseError

@@ -30,7 +30,7 @@ class SessionsView(AuthView):
     permission_classes = (IsAuthenticated, MayManageSessions)
     serializer_class = SessionSerializer
     challenge = INVALID_TOKEN_CHALLENGE
-    # Django's cache middleware, before 5.2.15, shows to all what it may keep; only "private" forbids it that.
+    # Before 5.2.15, Django's cache middleware stores even "no-store"; only "private" forbids it.
     cache_control = "no-store, private"
 
     def get_queryset(self) -> SessionQuerySet:

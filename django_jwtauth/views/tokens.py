@@ -56,7 +56,7 @@ logger = logging.getLogger("django_jwtauth")
 class TokenView(AuthView):
     """Base of the views that take credentials or tokens in the body. No authentication class runs.
 
-    What a request presents is read once and kept on the view, for the throttles and the view itself.
+    What a request presents is read once and kept on the view, for it and its throttles.
     """
 
     authentication_classes = ()
@@ -163,11 +163,11 @@ class TokenObtainView(TokenPairView):
 
     @sensitive_variables()
     def validated(self, request: Request) -> dict[str, Any]:
-        """Return a copy of the credentials, or answer 400: a failed login if a password was tried."""
+        """Return a copy of the credentials, or answer 400: a failure if a password was tried."""
         try:
             return super().validated(request)
         except BadRequest:
-            # All fields are valid, so the serializer itself refused them, as AuthTokenSerializer of DRF does.
+            # If all fields are valid, validate() refused them, as DRF's AuthTokenSerializer does.
             with suppress(BadRequest):
                 self.body_serializer.to_internal_value(request.data)
                 self._outcome = Outcome.FAILURE
@@ -222,7 +222,7 @@ class TokenRefreshView(TokenPairView):
 class TokenRevokeView(TokenView):
     """Log out: end the session of a refresh token or of a live access token (RFC 7009).
 
-    The token is in the body. Where there is none, it is the access token in the ``Authorization`` header.
+    The token is in the body, or else the access token in the ``Authorization`` header.
     """
 
     serializer_class = TokenRevokeSerializer
@@ -248,7 +248,7 @@ class TokenRevokeView(TokenView):
         return token
 
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """End the session. A token in the body that is not ours, or no longer valid, is not an error."""
+        """End the session. An invalid or foreign token in the body is not an error."""
         if self.presented_session is not None:
             sessions.revoke(self.presented_session, Reason.LOGOUT, request._request)
         return Response({})

@@ -114,11 +114,12 @@ def test_a_refusal_is_told_in_the_language_of_the_client(client, settings):
 
 @pytest.mark.parametrize(("count", "expected"), [(1, "1 Sitzung wurde"), (2, "2 Sitzungen wurden")])
 def test_plurals_are_those_of_the_language(count, expected):
-    from django_jwtauth.admin.sessions import revoked
+    from django_jwtauth.admin.wording import revocation_result
 
     with translation.override("de"):
         assert (
-            revoked(count) == f"{expected} widerrufen. Access-Tokens werden innerhalb von 5 Sekunden überall abgelehnt."
+            revocation_result(count)
+            == f"{expected} widerrufen. Access-Tokens werden innerhalb von 5 Sekunden überall abgelehnt."
         )
 
 
