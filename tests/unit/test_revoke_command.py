@@ -10,11 +10,11 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command, load_command_class
 from django.db import OperationalError
-from django.db.models import DateTimeField, Value
 from django.test import override_settings
 from django.utils import timezone
 
 from django_jwtauth import sessions
+from django_jwtauth.db.clock import DatabaseNow
 from django_jwtauth.denylist.snapshot import denylist
 from django_jwtauth.errors import RevokedTokenError
 from django_jwtauth.jose.encoding import decode_id, encode_id, new_id
@@ -343,8 +343,7 @@ class TestEverybody:
             pair = sessions.start(user)
         Session.objects.update(refreshed_at=timezone.now() - timedelta(minutes=9))
         with monkeypatch.context() as behind:
-            now = Value(timezone.now() - timedelta(minutes=5), DateTimeField())
-            behind.setattr(sessions, "DatabaseNow", lambda: now)
+            behind.setattr(sessions, "DatabaseNow", lambda: DatabaseNow() - timedelta(minutes=5))
             revoke("--all", "--no-input")
         assert DenylistEntry.objects.filter(claim=DenylistEntry.Claim.SID).count() == 1
         later = sessions.start(user)
