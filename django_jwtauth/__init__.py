@@ -19,7 +19,7 @@ What a project imports:
 ``conf``            the settings
 ``test``            a client for the tests of a project
 
-The folders are machinery: nothing outside of the package imports from them.
+The other folders are machinery: a project imports nothing from them.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,5 @@
-"""The audit trail: what happens to sessions, each time one log record with fields. No field is ever a token."""
+"""The audit trail: what happens to sessions, each time one log record with fields. No field is ever
+a token."""
 
 import logging
 from typing import Any
@@ -44,12 +45,18 @@ def connect() -> None:
 
 
 def record(
-    signal: Signal, session: Session, request: HttpRequest | None = None, reason: str = "", **kwargs: Any
+    signal: Signal,
+    session: Session,
+    request: HttpRequest | None = None,
+    reason: str = "",
+    **kwargs: Any,
 ) -> None:
-    """Log an event with fields: ``event``, ``sid``, ``user_id``, ``reason``, ``actor_id``, ``ip_address``, ``client``.
+    """Log an event with fields: ``event``, ``sid``, ``user_id``, ``reason``, ``actor_id``,
+    ``ip_address``, ``client``.
 
-    ``user_id`` is whose session it is. ``actor_id`` is who made the request, None where nobody was authenticated
-    or where there was no request; so are ``ip_address`` and ``client``, and where ``RECORD_CLIENT`` is off.
+    ``user_id`` is whose session it is. ``actor_id`` is who made the request, None where nobody was
+    authenticated or where there was no request; so are ``ip_address`` and ``client``, and where
+    ``RECORD_CLIENT`` is off.
     """
     _log(*EVENTS[signal], session, request, reason)
 
@@ -60,7 +67,14 @@ def record_retry(session: Session, request: HttpRequest | None) -> None:
     _log(logging.INFO, "refresh_token_retried", message, session, request)
 
 
-def _log(level: int, event: str, message: str, session: Session, request: HttpRequest | None, reason: str = "") -> None:
+def _log(
+    level: int,
+    event: str,
+    message: str,
+    session: Session,
+    request: HttpRequest | None,
+    reason: str = "",
+) -> None:
     if not logger.isEnabledFor(level):
         return
     whose = {"sid": session.sid, "user_id": str(session.user_id)}
@@ -69,8 +83,14 @@ def _log(level: int, event: str, message: str, session: Session, request: HttpRe
 
 
 def record_count(count: int, reason: str, request: HttpRequest | None) -> None:
-    """Log in one record, with the field ``count``, that so many sessions were revoked for which no signal is sent."""
-    fields = {"event": "sessions_revoked", "count": count, "reason": str(reason), **_requester(request)}
+    """Log in one record, with the field ``count``, that so many sessions were revoked for which no
+    signal is sent."""
+    fields = {
+        "event": "sessions_revoked",
+        "count": count,
+        "reason": str(reason),
+        **_requester(request),
+    }
     logger.info("%(count)d more sessions were revoked: %(reason)s.", fields, extra=fields)
 
 

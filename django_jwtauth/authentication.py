@@ -70,7 +70,11 @@ def handler_with_code(handler: Handler) -> Handler:
 
     def handle(exc: Exception, context: dict[str, Any]) -> Any:
         response = handler(exc, context)
-        if isinstance(exc, Refused | Unavailable) and response is not None and response.data == {"detail": exc.detail}:
+        if (
+            isinstance(exc, Refused | Unavailable)
+            and response is not None
+            and response.data == {"detail": exc.detail}
+        ):
             response.data["code"] = exc.get_codes()
         return response
 
@@ -131,7 +135,9 @@ class JWTAuthentication(BaseAuthentication):
         """
         # What DRF does: its request looks up every attribute of Django's request twice.
         # Why this bends it: this runs at every request. Middleware may pass Django's own request.
-        scheme, _, token = getattr(request, "_request", request).META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        scheme, _, token = (
+            getattr(request, "_request", request).META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        )
         # Nearly every client writes "Bearer"; comparing that first saves lower-casing it.
         is_bearer = scheme == "Bearer" or scheme.lower() == "bearer"
         return token.strip(" ") if is_bearer else None

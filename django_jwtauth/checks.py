@@ -33,7 +33,9 @@ from .views import AuthView, TokenObtainView
 
 TOKEN_BUDGET = 1024
 """Warn of a plain access token with more bytes: it travels with every request."""
-SIZE_HINT = "Sign with ES256 or EdDSA rather than with a long RSA key, or shorten ISSUER, AUDIENCE and KID."
+SIZE_HINT = (
+    "Sign with ES256 or EdDSA rather than with a long RSA key, or shorten ISSUER, AUDIENCE and KID."
+)
 CAMELIZE = "drf_spectacular.contrib.djangorestframework_camel_case.camelize_serializer_fields"
 KEEP_NAMES = "django_jwtauth.openapi.keep_field_names"
 NO_DATABASE = "django.db.backends.dummy"
@@ -147,7 +149,10 @@ def check_keys(config: Config, **kwargs: Any) -> list[checks.CheckMessage]:
         errors = [
             checks.Error(
                 "JWTAUTH['SIGNING_KEYS'] has no key that can sign.",
-                hint="Write a key with PRIVATE_KEY or SECRET. `manage.py jwtauth_generate_key` makes one.",
+                hint=(
+                    "Write a key with PRIVATE_KEY or SECRET. `manage.py jwtauth_generate_key` "
+                    "makes one."
+                ),
                 id="jwtauth.E022",
             )
         ]
@@ -179,7 +184,9 @@ def _is_open_to_others(path: Path) -> bool:
     # Kubernetes mounts secrets read-only into one container: files with 0644 in such a folder.
     if path.parent.name.startswith("..") and not mode & stat.S_IWOTH:
         return False
-    return bool(mode & OTHERS) and all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)
+    return bool(mode & OTHERS) and all(
+        folder.stat().st_mode & stat.S_IXOTH for folder in path.parents
+    )
 
 
 @given(_find_config)
@@ -206,15 +213,18 @@ def _doubts(iss: str, issuer: issuers.TrustedIssuer) -> Iterator[checks.CheckMes
     if issuer.is_confusable:
         yield checks.Warning(
             f"{place} accepts tokens that are not marked as access tokens.",
-            hint="An ID token whose audience is the same would be taken for an access token (RFC 8725 section 3.12). "
-            "Have the issuer write the header typ at+jwt and leave TYP out, or write REQUIRED_CLAIMS that only "
+            hint="An ID token whose audience is the same would be taken for an access token (RFC "
+            "8725 section 3.12). "
+            "Have the issuer write the header typ at+jwt and leave TYP out, or write "
+            "REQUIRED_CLAIMS that only "
             'its access tokens have, such as {"token_use": "access"}.',
             id="jwtauth.W005",
         )
     for position in issuer.keys_without_kid:
         yield checks.Warning(
             f"{place}['KEYS'][{position}] has no KID, and another key has its algorithm.",
-            hint="Write the KID that the issuer's tokens name. If they name none, write one key of an algorithm: "
+            hint="Write the KID that the issuer's tokens name. If they name none, write one key "
+            "of an algorithm: "
             "a token without kid is accepted only where a single key fits it.",
             id="jwtauth.W013",
         )
@@ -229,16 +239,23 @@ def check_denylist(config: Config, alias: str, **kwargs: Any) -> list[checks.Che
         return [
             checks.Error(
                 "There is no database to read the denylist from.",
-                hint='Write "DENYLIST_INTERVAL": None into JWTAUTH if this service only verifies tokens. It then '
-                "accepts an access token until it expires, revoked or not. Otherwise write DATABASES.",
+                hint=(
+                    'Write "DENYLIST_INTERVAL": None into JWTAUTH if this service only verifies '
+                    "tokens. It then accepts an access token until it expires, revoked or not. "
+                    "Otherwise write DATABASES."
+                ),
                 id="jwtauth.E029",
             )
         ]
     if has_database and not has_denylist:
         return [
             checks.Warning(
-                "The denylist is not read: access tokens are accepted until they expire, revoked or not.",
-                hint="Leave DENYLIST_INTERVAL out, or silence this where the database is not the one of the issuer.",
+                "The denylist is not read: access tokens are accepted until they expire, revoked "
+                "or not.",
+                hint=(
+                    "Leave DENYLIST_INTERVAL out, or silence this where the database is not the "
+                    "one of the issuer."
+                ),
                 id="jwtauth.W006",
             )
         ]
@@ -271,7 +288,8 @@ def check_token_size(config: Config, codec: TokenCodec, **kwargs: Any) -> list[c
         return []
     return [
         checks.Warning(
-            f"An access token has {size} bytes even without claims of your own; {TOKEN_BUDGET} are enough.",
+            f"An access token has {size} bytes even without claims of your own; {TOKEN_BUDGET} "
+            "are enough.",
             hint=SIZE_HINT,
             id="jwtauth.W003",
         )
@@ -286,7 +304,10 @@ def check_user_model(alias: str, **kwargs: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(
             "The user model and the tables of jwtauth are in different databases.",
-            hint="Route the app label 'jwtauth' to the database of the user model in DATABASE_ROUTERS.",
+            hint=(
+                "Route the app label 'jwtauth' to the database of the user model in "
+                "DATABASE_ROUTERS."
+            ),
             id="jwtauth.E019",
         )
     ]
@@ -305,8 +326,10 @@ def check_router(**kwargs: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(
             f"The database router {found} for the tables of jwtauth.",
-            hint="Have db_for_write return one alias of DATABASES for the app label 'jwtauth', always and in every "
-            "thread. Each process holds one denylist, and tokens of different databases are not told apart.",
+            hint="Have db_for_write return one alias of DATABASES for the app label 'jwtauth', "
+            "always and in every "
+            "thread. Each process holds one denylist, and tokens of different databases are not "
+            "told apart.",
             id="jwtauth.E038",
         )
     ]
@@ -329,8 +352,10 @@ def check_tenants(alias: str, **kwargs: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(
             "Each tenant has tables of its own for sessions or users.",
-            hint="Move 'django_jwtauth' and the app of the user model from TENANT_APPS to SHARED_APPS. Each process "
-            "holds one denylist: revoked tokens would be accepted, and those of one tenant by the others.",
+            hint="Move 'django_jwtauth' and the app of the user model from TENANT_APPS to "
+            "SHARED_APPS. Each process "
+            "holds one denylist: revoked tokens would be accepted, and those of one tenant by the "
+            "others.",
             id="jwtauth.E037",
         )
     ]
@@ -343,8 +368,12 @@ def check_autocommit(alias: str, **kwargs: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Error(
-            f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: sessions and revocations are not committed.",
-            hint="Leave AUTOCOMMIT out, and write ATOMIC_REQUESTS where each request is to be one transaction.",
+            f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: sessions and revocations are not "
+            "committed.",
+            hint=(
+                "Leave AUTOCOMMIT out, and write ATOMIC_REQUESTS where each request is to be one "
+                "transaction."
+            ),
             id="jwtauth.E039",
         )
     ]
@@ -371,7 +400,10 @@ def check_throttles(**kwargs: Any) -> list[checks.CheckMessage]:
         errors.append(
             checks.Error(
                 "REST_FRAMEWORK['NUM_PROXIES'] is not usable.",
-                hint="Write how many proxies are in front of the site, a whole number such as 1, or leave it out.",
+                hint=(
+                    "Write how many proxies are in front of the site, a whole number such as 1, or "
+                    "leave it out."
+                ),
                 id="jwtauth.E030",
             )
         )
@@ -383,7 +415,9 @@ def check_throttles(**kwargs: Any) -> list[checks.CheckMessage]:
             errors.append(
                 checks.Error(
                     f"REST_FRAMEWORK['DEFAULT_THROTTLE_RATES'][{throttle.scope!r}] is not usable.",
-                    hint=f"Write a rate such as {throttle.default_rate!r}, or None to switch it off.",
+                    hint=(
+                        f"Write a rate such as {throttle.default_rate!r}, or None to switch it off."
+                    ),
                     id="jwtauth.E031",
                 )
             )
@@ -398,7 +432,10 @@ def check_schema_hooks(**kwargs: Any) -> list[checks.CheckMessage]:
     return [
         checks.Warning(
             "The OpenAPI schema says camelCase where the endpoints of jwtauth say snake_case.",
-            hint=f"Write {KEEP_NAMES!r} behind {CAMELIZE!r} into SPECTACULAR_SETTINGS['POSTPROCESSING_HOOKS'].",
+            hint=(
+                f"Write {KEEP_NAMES!r} behind {CAMELIZE!r} into "
+                "SPECTACULAR_SETTINGS['POSTPROCESSING_HOOKS']."
+            ),
             id="jwtauth.W011",
         )
     ]
@@ -421,7 +458,9 @@ def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
         view.get_authenticators is APIView.get_authenticators  # chosen at run time otherwise
         for view, _ in others
     ) and all(
-        getattr(each, "__module__", "") == "rest_framework.authentication" for classes in used for each in classes
+        getattr(each, "__module__", "") == "rest_framework.authentication"
+        for classes in used
+        for each in classes
     )
     issues_tokens = any(issubclass(view, TokenObtainView) for view, _ in found)
     if not closed or not is_known or not issues_tokens:
@@ -431,7 +470,8 @@ def check_authentication(**kwargs: Any) -> list[checks.CheckMessage]:
         checks.Warning(
             f"No view accepts the access tokens of this site. One that refuses them is {example}.",
             hint='Add "django_jwtauth.authentication.JWTAuthentication" as the first item to '
-            "REST_FRAMEWORK['DEFAULT_AUTHENTICATION_CLASSES'], or to authentication_classes of the views; or silence "
+            "REST_FRAMEWORK['DEFAULT_AUTHENTICATION_CLASSES'], or to authentication_classes of "
+            "the views; or silence "
             "this where only other services accept them.",
             id="jwtauth.W014",
         )
@@ -442,7 +482,9 @@ def _api_views(resolver: URLResolver) -> Iterator[tuple[type[APIView], Mapping[s
     for entry in resolver.url_patterns:
         if isinstance(entry, URLResolver):
             yield from _api_views(entry)
-        elif isinstance(view := getattr(entry.callback, "cls", None), type) and issubclass(view, APIView):
+        elif isinstance(view := getattr(entry.callback, "cls", None), type) and issubclass(
+            view, APIView
+        ):
             yield view, getattr(entry.callback, "initkwargs", {})
 
 
@@ -454,7 +496,10 @@ def _is_closed(view: type[APIView], options: Mapping[str, Any]) -> bool:
     return (
         not view.__module__.startswith(("rest_framework.", "drf_"))
         and view.get_permissions is APIView.get_permissions
-        and any(permission is not AllowAny for permission in _option(view, options, "permission_classes"))
+        and any(
+            permission is not AllowAny
+            for permission in _option(view, options, "permission_classes")
+        )
         and len(_option(view, options, "authentication_classes")) > 0
     )
 
@@ -467,8 +512,10 @@ def check_issuer_is_own(config: Config, **kwargs: Any) -> list[checks.CheckMessa
     return [
         checks.Warning(
             f"JWTAUTH['ISSUER'] is the default, {DEFAULT_ISSUER!r}.",
-            hint='Write "ISSUER": the name or URL of this service. Two services that share a secret and an issuer '
-            "accept each other's tokens.",
+            hint=(
+                'Write "ISSUER": the name or URL of this service. Two services that share a secret '
+                "and an issuer accept each other's tokens."
+            ),
             id="jwtauth.W002",
         )
     ]
@@ -481,8 +528,10 @@ def check_throttle_cache(**kwargs: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "Failed logins are not counted across processes, because the default cache is not shared.",
-            hint="Write a shared cache into CACHES, such as django.core.cache.backends.redis.RedisCache, "
+            "Failed logins are not counted across processes, because the default cache is not "
+            "shared.",
+            hint="Write a shared cache into CACHES, such as "
+            "django.core.cache.backends.redis.RedisCache, "
             "or silence this where a server in front of the site limits attempts.",
             id="jwtauth.W004",
         )
@@ -496,8 +545,10 @@ def check_proxies(**kwargs: Any) -> list[checks.CheckMessage]:
     return [
         checks.Warning(
             "REST_FRAMEWORK['NUM_PROXIES'] is not set.",
-            hint="Write how many proxies are in front of the site, or 0 if there is none. Behind a proxy that is not "
-            "counted all clients share one address: in sessions, in the audit log and in throttles.",
+            hint="Write how many proxies are in front of the site, or 0 if there is none. Behind "
+            "a proxy that is not "
+            "counted all clients share one address: in sessions, in the audit log and in "
+            "throttles.",
             id="jwtauth.W010",
         )
     ]

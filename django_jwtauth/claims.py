@@ -11,7 +11,8 @@ REGISTERED = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", 
 
 
 class ReadOnlyDict(dict[str, Any]):
-    """A JSON object that cannot be changed; unlike ``mappingproxy`` it can be pickled, copied and dumped."""
+    """A JSON object that cannot be changed; unlike ``mappingproxy`` it can be pickled, copied and
+    dumped."""
 
     __slots__ = ()
 
@@ -40,7 +41,8 @@ class Claims(NamedTuple):
     exp: NumericDate
     """When it expires."""
     iat: NumericDate | None
-    """When it was issued. This and the next two are always in our own tokens; in others they may be missing."""
+    """When it was issued. This and the next two are always in our own tokens; in others they may be
+    missing."""
     jti: str | None
     """The token's own id; in our own tokens 22 characters."""
     sid: str | None

@@ -36,8 +36,9 @@ _PRODUCT = re.compile(r"[A-Za-z][A-Za-z0-9 ._-]{0,39}")
 def address(request: HttpRequest) -> str | None:
     """Return the client's address, or None where the server knows none.
 
-    It is ``REMOTE_ADDR``; only where the REST framework's ``NUM_PROXIES`` says how many proxies stand before
-    the server is ``X-Forwarded-For`` believed, and of it no more than those proxies wrote.
+    It is ``REMOTE_ADDR``; only where the REST framework's ``NUM_PROXIES`` says how many proxies
+    stand before the server is ``X-Forwarded-For`` believed, and of it no more than those proxies
+    wrote.
     """
     proxies = getattr(settings, "REST_FRAMEWORK", {}).get("NUM_PROXIES")
     candidate = request.META.get("REMOTE_ADDR") or ""
@@ -62,13 +63,15 @@ def address(request: HttpRequest) -> str | None:
 def warn_of_proxy() -> None:
     """Warn once in this process."""
     logger.warning(
-        "X-Forwarded-For arrives and REST_FRAMEWORK['NUM_PROXIES'] is not set. Behind a proxy all clients share its "
+        "X-Forwarded-For arrives and REST_FRAMEWORK['NUM_PROXIES'] is not set. Behind a proxy all "
+        "clients share its "
         "address, and with it their throttles. Set the number of proxies, or 0 if there is none."
     )
 
 
 def label(request: HttpRequest) -> str:
-    """Return a few words for the user agent, such as "Firefox on Linux"; empty where it names none."""
+    """Return a few words for the user agent, such as "Firefox on Linux"; empty where it names
+    none."""
     agent = request.META.get("HTTP_USER_AGENT", "")
     browser = next((name for mark, name in _BROWSERS if mark in agent), "")
     system = next((name for mark, name in _SYSTEMS if mark in agent), "")

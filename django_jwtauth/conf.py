@@ -132,7 +132,8 @@ RULES = {
     ),
     "REUSE_LEEWAY": Rule(
         duration(ZERO, timedelta(seconds=60)),
-        "Write a timedelta from 0 to 60 seconds, such as timedelta(seconds=10). A longer one hides theft.",
+        "Write a timedelta from 0 to 60 seconds, such as timedelta(seconds=10). A longer one "
+        "hides theft.",
         id="jwtauth.E009",
     ),
     "LEEWAY": Rule(
@@ -142,12 +143,14 @@ RULES = {
     ),
     "DENYLIST_INTERVAL": Rule(
         none_or(duration(ZERO, timedelta(minutes=5))),
-        "Write a timedelta from 0 to 5 minutes, such as timedelta(seconds=5), or None where there is no denylist.",
+        "Write a timedelta from 0 to 5 minutes, such as timedelta(seconds=5), or None where there "
+        "is no denylist.",
         id="jwtauth.E011",
     ),
     "DENYLIST_MAX_STALENESS": Rule(
         duration(ZERO, timedelta(hours=1)),
-        "Write a timedelta of at most an hour, not shorter than DENYLIST_INTERVAL, such as timedelta(seconds=60).",
+        "Write a timedelta of at most an hour, not shorter than DENYLIST_INTERVAL, such as "
+        "timedelta(seconds=60).",
         id="jwtauth.E012",
     ),
     "TOKEN_CACHE_SIZE": Rule(

@@ -1,4 +1,5 @@
-"""What can go wrong, as words: every kind has a stable ``code`` and a sentence that tells nothing secret."""
+"""What can go wrong, as words: every kind has a stable ``code`` and a sentence that tells nothing
+secret."""
 
 from django.utils.translation import gettext_lazy as _
 
@@ -79,6 +80,7 @@ class DenylistUnavailableError(UnavailableError):
 
 
 class IssuerUnavailableError(UnavailableError):
-    """The keys of a trusted issuer cannot be fetched, and without them nothing can be said about its token."""
+    """The keys of a trusted issuer cannot be fetched, and without them nothing can be said about
+    its token."""
 
     code = "issuer_unavailable"

@@ -38,7 +38,8 @@ class Reason(models.TextChoices):
 
 
 def new_nonce() -> bytes:
-    """Return the random bytes that make a session's refresh tokens underivable from the secret key alone."""
+    """Return the random bytes that make a session's refresh tokens underivable from the secret key
+    alone."""
     return os.urandom(NONCE_BYTES)
 
 
@@ -73,18 +74,24 @@ class SessionQuerySet(PrimaryQuerySet["Session"]):
     def expired(self) -> Self:
         """Those past their end, revoked or not, of which no token can be accepted any more."""
         past = timezone.now() - skew_margin()
-        # An access token outlives its session where the lifetimes were shortened since it was handed out.
+        # An access token outlives its session where the lifetimes were shortened since it was
+        # handed out.
         return self.filter(expires_at__lt=past, access_expires_at__lt=past)
 
     def holding_access(self) -> Self:
-        """Those that can be refreshed or have an access token that a clock may accept which is wrong by an hour."""
+        """Those that can be refreshed or have an access token that a clock may accept which is
+        wrong by an hour."""
         past = timezone.now() - skew_margin()
-        return self.filter(models.Q(revoked_at=None, expires_at__gt=past) | models.Q(access_expires_at__gt=past))
+        return self.filter(
+            models.Q(revoked_at=None, expires_at__gt=past) | models.Q(access_expires_at__gt=past)
+        )
 
     def locked(self) -> Self:
-        """Lock rows as they are read, in the order of their ids: two calls wait for each other, but never both."""
+        """Lock rows as they are read, in the order of their ids: two calls wait for each other, but
+        never both."""
         if not connections[self.db].features.has_select_for_update:
-            # SQLite refuses a transaction that reads first and writes after somebody else has. Any write locks all.
+            # SQLite refuses a transaction that reads first and writes after somebody else has. Any
+            # write locks all.
             Session.objects.using(self.db).filter(pk=UUID(int=0)).update(generation=0)
         return self.order_by("pk").select_for_update()
 
@@ -92,26 +99,38 @@ class SessionQuerySet(PrimaryQuerySet["Session"]):
 class Session(models.Model):
     """One login: a family of refresh tokens and the access tokens that came with them.
 
-    No token is in the row. A refresh token is derived from ``id``, ``generation``, ``nonce``, ``ISSUER`` and a key
-    from ``SECRET_KEY``, so neither the database nor the secret alone makes one.
+    No token is in the row. A refresh token is derived from ``id``, ``generation``, ``nonce``,
+    ``ISSUER`` and a key from ``SECRET_KEY``, so neither the database nor the secret alone makes
+    one.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="jwtauth_sessions", verbose_name=_("user")
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="jwtauth_sessions",
+        verbose_name=_("user"),
     )
     nonce = models.BinaryField(max_length=NONCE_BYTES, default=new_nonce, editable=False)
-    generation = models.PositiveIntegerField(_("generation"), default=0, help_text=_("How often it was refreshed."))
+    generation = models.PositiveIntegerField(
+        _("generation"), default=0, help_text=_("How often it was refreshed.")
+    )
     auth_hash = models.CharField(max_length=MAX_AUTH_HASH_LENGTH, editable=False)
     access_expires_at = models.DateTimeField(
         _("last access until"), help_text=_("The latest expiry of any access token handed out.")
     )
     created_at = models.DateTimeField(_("logged in"), default=timezone.now)
-    refreshed_at = models.DateTimeField(_("refreshed"), help_text=_("By the clock of the database."))
-    expires_at = models.DateTimeField(
-        _("expires"), db_index=True, help_text=_("The session ends then unless it is refreshed before.")
+    refreshed_at = models.DateTimeField(
+        _("refreshed"), help_text=_("By the clock of the database.")
     )
-    ends_at = models.DateTimeField(_("ends"), help_text=_("No refresh extends the session past this."))
+    expires_at = models.DateTimeField(
+        _("expires"),
+        db_index=True,
+        help_text=_("The session ends then unless it is refreshed before."),
+    )
+    ends_at = models.DateTimeField(
+        _("ends"), help_text=_("No refresh extends the session past this.")
+    )
     revoked_at = models.DateTimeField(_("revoked"), null=True)
     revoke_reason = models.CharField(_("reason"), max_length=32, choices=Reason, blank=True)
     ip_address = models.GenericIPAddressField(_("address"), null=True)
@@ -148,7 +167,8 @@ class DenylistQuerySet(PrimaryQuerySet["DenylistEntry"]):
         return self.filter(expires_at__lt=timezone.now() - skew_margin())
 
     def add_sessions(self, sessions: SessionQuerySet, reason: str, user_id: str) -> int:
-        """Deny sessions of one user by one ``INSERT … SELECT``. Returns how many were not denied before."""
+        """Deny sessions of one user by one ``INSERT … SELECT``. Returns how many were not denied
+        before."""
         operations = connections[self.db].ops
         values = {
             "claim": models.Value(DenylistEntry.Claim.SID, models.CharField()),
@@ -159,7 +179,9 @@ class DenylistQuerySet(PrimaryQuerySet["DenylistEntry"]):
             "user_id": models.Value(user_id, models.CharField()),
         }
         # Under names that are no fields of a session.
-        rows = sessions.order_by("pk").annotate(**{f"entry_{name}": value for name, value in values.items()})
+        rows = sessions.order_by("pk").annotate(
+            **{f"entry_{name}": value for name, value in values.items()}
+        )
         query = rows.values_list(*(f"entry_{name}" for name in values)).query
         select, parameters = query.get_compiler(self.db).as_sql()
         fields: list[Any] = [self.model._meta.get_field(name) for name in values]
@@ -173,7 +195,8 @@ class DenylistQuerySet(PrimaryQuerySet["DenylistEntry"]):
 
 
 class DenylistEntry(models.Model):
-    """An access token, all access tokens of a session, or all that were issued before an epoch, denied.
+    """An access token, all access tokens of a session, or all that were issued before an epoch,
+    denied.
 
     There is no foreign key: deleting a user or a session must not lift a revocation.
     """
@@ -187,7 +210,8 @@ class DenylistEntry(models.Model):
 
     claim = models.CharField(_("denies"), max_length=3, choices=Claim, default=Claim.SID)
     value = models.UUIDField(_("id"))
-    """The claim ``jti`` or ``sid``; of an epoch the integer of the UUID is ``iat``, in seconds since 1970."""
+    """The claim ``jti`` or ``sid``; of an epoch the integer of the UUID is ``iat``, in seconds
+    since 1970."""
     expires_at = models.DateTimeField(
         _("expires"), db_index=True, help_text=_("Nothing that it denies is valid after this.")
     )
@@ -200,7 +224,9 @@ class DenylistEntry(models.Model):
     class Meta:
         verbose_name = _("denylist entry")
         verbose_name_plural = _("denylist entries")
-        constraints = [models.UniqueConstraint(fields=["claim", "value"], name="jwtauth_denied_once")]  # noqa: RUF012
+        constraints = (
+            models.UniqueConstraint(fields=["claim", "value"], name="jwtauth_denied_once"),
+        )
 
     def __str__(self) -> str:
         if self.claim == self.Claim.IAT:

@@ -36,22 +36,30 @@ Description = dict[str, dict[str, Any]]
 def _refusal(name: str, *kinds: type[errors.JWTAuthError], is_coded: bool = True) -> Any:
     """Return the body of a refusal, whose ``code`` is that of one of these kinds.
 
-    The codes are a component of their own. As choices they would be named together with every other field called
+    The codes are a component of their own. As choices they would be named together with every other
+    field called
     ``code``, and a project's own choices of that name would get another one.
     """
     code = type("CodeField", (serializers.CharField,), {})
-    extend_schema_field({"type": "string", "enum": [kind.code for kind in kinds]}, f"{name}Code")(code)
-    return inline_serializer(name, {"detail": serializers.CharField(), "code": code(required=is_coded)})
+    extend_schema_field({"type": "string", "enum": [kind.code for kind in kinds]}, f"{name}Code")(
+        code
+    )
+    return inline_serializer(
+        name, {"detail": serializers.CharField(), "code": code(required=is_coded)}
+    )
 
 
-def _header(name: str, statuses: Sequence[int] | bool, description: str, **further: Any) -> OpenApiParameter:
+def _header(
+    name: str, statuses: Sequence[int] | bool, description: str, **further: Any
+) -> OpenApiParameter:
     header = {"type": str, "location": OpenApiParameter.HEADER, "required": True, **further}
     return OpenApiParameter(name, response=statuses, description=description, **header)
 
 
 _DETAIL = inline_serializer("RequestRefused", {"detail": serializers.CharField()})
 _LOGIN_REFUSED = OpenApiResponse(
-    _refusal("LoginRefused", errors.CredentialsError), description="Wrong credentials, or the user is inactive."
+    _refusal("LoginRefused", errors.CredentialsError),
+    description="Wrong credentials, or the user is inactive.",
 )
 _REFRESH_REFUSED = OpenApiResponse(
     _refusal(
@@ -78,8 +86,15 @@ _FAILED = OpenApiResponse(
     description="The database or the cache failed this request.",
 )
 _UNDECIDED = OpenApiResponse(
-    _refusal("TokenUndecided", errors.UnavailableError, errors.DenylistUnavailableError, errors.IssuerUnavailableError),
-    description="Whether the access token is good cannot be told now, or the database failed this request.",
+    _refusal(
+        "TokenUndecided",
+        errors.UnavailableError,
+        errors.DenylistUnavailableError,
+        errors.IssuerUnavailableError,
+    ),
+    description=(
+        "Whether the access token is good cannot be told now, or the database failed this request."
+    ),
 )
 _REVOCATION_REFUSED = OpenApiResponse(
     _refusal(
@@ -88,7 +103,9 @@ _REVOCATION_REFUSED = OpenApiResponse(
         errors.ExpiredTokenError,
         errors.RevokedTokenError,
     ),
-    description="The access token in the `Authorization` header is refused, and the body has no token.",
+    description=(
+        "The access token in the `Authorization` header is refused, and the body has no token."
+    ),
 )
 _REVOCATION_FAILED = OpenApiResponse(
     _refusal(
@@ -98,10 +115,17 @@ _REVOCATION_FAILED = OpenApiResponse(
         errors.DenylistUnavailableError,
         errors.IssuerUnavailableError,
     ),
-    description="The database or the cache failed this request, or whether the access token is good cannot be told.",
+    description=(
+        "The database or the cache failed this request, or whether the access token is good "
+        "cannot be told."
+    ),
 )
-_TOO_LARGE = OpenApiResponse(_DETAIL, description=f"The body has more than {parsers.LONGEST_BODY} bytes.")
-_WRONG_TYPE = OpenApiResponse(_DETAIL, description="The body is neither JSON nor a form, or its charset is not UTF-8.")
+_TOO_LARGE = OpenApiResponse(
+    _DETAIL, description=f"The body has more than {parsers.LONGEST_BODY} bytes."
+)
+_WRONG_TYPE = OpenApiResponse(
+    _DETAIL, description="The body is neither JSON nor a form, or its charset is not UTF-8."
+)
 _TOO_MANY = OpenApiResponse(_DETAIL, description="Too many attempts.")
 _OUT_OF_SCOPE = OpenApiResponse(
     _DETAIL, description="The token has a `scope` without `sessions` in it, or is another issuer's."
@@ -122,7 +146,11 @@ _HEADERS = [
     _RETRY_AFTER,
 ]
 _KEY_HEADERS = [
-    _header("Cache-Control", [200, 304], f"Seconds for which the set may be kept: {key_views.JWKS_MAX_AGE}."),
+    _header(
+        "Cache-Control",
+        [200, 304],
+        f"Seconds for which the set may be kept: {key_views.JWKS_MAX_AGE}.",
+    ),
     _header("ETag", [200, 304], "Changes with the keys."),
 ]
 
@@ -133,7 +161,10 @@ _JWK_SET = inline_serializer(
             "JWK",
             {
                 **{name: serializers.CharField() for name in ("kty", "kid", "use", "alg")},
-                **{name: serializers.CharField(required=False) for name in ("crv", "x", "y", "n", "e")},
+                **{
+                    name: serializers.CharField(required=False)
+                    for name in ("crv", "x", "y", "n", "e")
+                },
             },
             many=True,
         )
@@ -149,13 +180,25 @@ def _field_errors(serializer_class: type[serializers.Serializer[Any]]) -> OpenAp
         fields = [*serializer_class().fields, api_settings.NON_FIELD_ERRORS_KEY]
     except Exception:  # one of the project's own, which needs a request
         fields = [api_settings.NON_FIELD_ERRORS_KEY]
-    wrong = {field: serializers.ListField(child=serializers.CharField(), required=False) for field in fields}
-    body = inline_serializer(f"{name}Errors", {**wrong, "detail": serializers.CharField(required=False)})
-    return OpenApiResponse(body, description="A field is missing or ill-typed, or the body cannot be read.")
+    wrong = {
+        field: serializers.ListField(child=serializers.CharField(), required=False)
+        for field in fields
+    }
+    body = inline_serializer(
+        f"{name}Errors", {**wrong, "detail": serializers.CharField(required=False)}
+    )
+    return OpenApiResponse(
+        body, description="A field is missing or ill-typed, or the body cannot be read."
+    )
 
 
 def _takes_body(view: type[Any], **described: Any) -> Description:
-    body_errors = {400: _field_errors(view.serializer_class), 413: _TOO_LARGE, 415: _WRONG_TYPE, 503: _FAILED}
+    body_errors = {
+        400: _field_errors(view.serializer_class),
+        413: _TOO_LARGE,
+        415: _WRONG_TYPE,
+        503: _FAILED,
+    }
     return {"post": described | {"responses": body_errors | described["responses"]}}
 
 
@@ -206,7 +249,11 @@ def _session_list(view: type[Any]) -> Description:
             # That of the view for one session would be the same.
             "operation_id": "auth_sessions_destroy_all",
             "parameters": [EndSessionsSerializer],
-            "responses": {204: _ENDED, 400: _field_errors(EndSessionsSerializer), **_SESSION_ERRORS},
+            "responses": {
+                204: _ENDED,
+                400: _field_errors(EndSessionsSerializer),
+                **_SESSION_ERRORS,
+            },
         },
     }
 
@@ -215,11 +262,14 @@ def _session_detail(view: type[Any]) -> Description:
     return {
         "delete": {
             "summary": "End one of one's own sessions",
-            "description": "By its `id`, which is the claim `sid` of its access tokens. `current` is that of the "
-            "access token that is sent.",
+            "description": "By its `id`, which is the claim `sid` of its access tokens. `current` "
+            "is that of the access token that is sent.",
             "parameters": [
                 OpenApiParameter(
-                    "sid", str, OpenApiParameter.PATH, pattern=f"^([A-Za-z0-9_-]{{22}}|{session_views.CURRENT})$"
+                    "sid",
+                    str,
+                    OpenApiParameter.PATH,
+                    pattern=f"^([A-Za-z0-9_-]{{22}}|{session_views.CURRENT})$",
                 )
             ],
             "responses": {204: _ENDED, 404: _NOT_ONES_OWN, **_SESSION_ERRORS},
@@ -231,7 +281,8 @@ def _jwks(view: type[Any]) -> Description:
     return {
         "get": {
             "summary": "Public keys",
-            "description": "The keys that verify the access tokens, as a JWK Set (RFC 7517 section 5).",
+            "description": "The keys that verify the access tokens, as a JWK Set "
+            "(RFC 7517 section 5).",
             "parameters": [OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER)],
             "responses": {
                 200: OpenApiResponse(_JWK_SET),
@@ -253,7 +304,8 @@ _DESCRIPTIONS: dict[type[Any], Callable[[type[Any]], Description]] = {
 
 
 class BearerScheme(OpenApiAuthenticationExtension):
-    """Names the security scheme of all our authentication classes, and of those that inherit from them."""
+    """Names the security scheme of all our authentication classes, and of those that inherit from
+    them."""
 
     target_class = "django_jwtauth.authentication.JWTAuthentication"
     name = "jwtAuth"
@@ -272,23 +324,36 @@ class AuthViewDescription(OpenApiViewExtension):
 
     def view_replacement(self) -> type[Any]:
         """Return a view like the discovered one, whose methods are described."""
-        ours = next((_DESCRIPTIONS[kind] for kind in self.target.__mro__ if kind in _DESCRIPTIONS), None)
+        ours = next(
+            (_DESCRIPTIONS[kind] for kind in self.target.__mro__ if kind in _DESCRIPTIONS), None
+        )
         described = {} if ours is None else ours(self.target)
         handlers = {method: self.describe(method, **kwargs) for method, kwargs in described.items()}
         return type(self.target.__name__, (self.target,), handlers)
 
-    def describe(self, method: str, responses: dict[int, Any], parameters: Sequence[Any] = (), **kwargs: Any) -> Any:
-        """Return a handler that is described as ours is, and first of all as the project itself describes it."""
+    def describe(
+        self, method: str, responses: dict[int, Any], parameters: Sequence[Any] = (), **kwargs: Any
+    ) -> Any:
+        """Return a handler that is described as ours is, and first of all as the project itself
+        describes it."""
         if self.target.throttle_classes:
             responses = {**responses, 429: _TOO_MANY}
-        no_store = _header("Cache-Control", True, "No answer may be stored.", enum=[self.target.cache_control])
+        no_store = _header(
+            "Cache-Control", True, "No answer may be stored.", enum=[self.target.cache_control]
+        )
         headers = _KEY_HEADERS if issubclass(self.target, views.JWKSView) else [no_store, *_HEADERS]
-        kwargs |= {"responses": dict(sorted(responses.items())), "parameters": [*parameters, *headers]}
+        kwargs |= {
+            "responses": dict(sorted(responses.items())),
+            "parameters": [*parameters, *headers],
+        }
         handler: Any = extend_schema(tags=["auth"], **kwargs)(lambda *args, **kwargs: None)
         described = handler.kwargs["schema"]
         handler.kwargs["schema"] = type(described.__name__, (_OurSchema, described), {})
         method_of_project = getattr(self.target, method)
-        for said in (type(self.target.schema), getattr(method_of_project, "kwargs", {}).get("schema")):
+        for said in (
+            type(self.target.schema),
+            getattr(method_of_project, "kwargs", {}).get("schema"),
+        ):
             if said is not None and not issubclass(handler.kwargs["schema"], said):
                 handler.kwargs["schema"] = type(said.__name__, (said, handler.kwargs["schema"]), {})
         return handler
@@ -298,7 +363,8 @@ class _OurSchema(AutoSchema):
     """Describes an operation of ours, and remembers the schemas that it refers to."""
 
     def get_operation_id(self) -> str:
-        """Return a name that is one in the languages that clients are generated in: "jwks.json" has a dot."""
+        """Return a name that is one in the languages that clients are generated in: "jwks.json" has
+        a dot."""
         operation_id: str = super().get_operation_id().replace(".", "_").strip("_")
         return operation_id
 
@@ -328,30 +394,41 @@ class _Refused(APIView):
 
 
 def document_refusals(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
-    """Give every operation that takes an access token the 401 and the 503 with which that may be refused.
+    """Give every operation that takes an access token the 401 and the 503 with which that may be
+    refused.
 
-    For ``POSTPROCESSING_HOOKS`` of ``SPECTACULAR_SETTINGS``. What an operation says about these itself stays.
+    For ``POSTPROCESSING_HOOKS`` of ``SPECTACULAR_SETTINGS``. What an operation says about these
+    itself stays.
     """
     schema = generator.create_view(_Refused.as_view(), "GET").schema
     refusals = schema.get_operation("/", "", "", "GET", generator.registry)["responses"]
     for path in result["paths"].values():
-        # What is not an operation, such as "parameters" that all of them share, is no object or needs no token.
+        # What is not an operation, such as "parameters" that all of them share, is no object or
+        # needs no token.
         for operation in filter(lambda member: isinstance(member, dict), path.values()):
-            if any(BearerScheme.name in requirement for requirement in operation.get("security", [])):
-                operation["responses"] = dict(sorted((refusals | operation.get("responses", {})).items()))
+            if any(
+                BearerScheme.name in requirement for requirement in operation.get("security", [])
+            ):
+                operation["responses"] = dict(
+                    sorted((refusals | operation.get("responses", {})).items())
+                )
     components = result["components"]
     components["schemas"] = generator.registry.build({})["schemas"] | components.get("schemas", {})
     return result
 
 
 def keep_field_names(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
-    """Give the fields of our endpoints the names under which they are sent, whatever another hook made of them.
+    """Give the fields of our endpoints the names under which they are sent, whatever another hook
+    made of them.
 
-    For ``POSTPROCESSING_HOOKS`` of ``SPECTACULAR_SETTINGS``, behind drf-spectacular's ``camelize_serializer_fields``:
-    our endpoints speak snake_case in every project.
+    For ``POSTPROCESSING_HOOKS`` of ``SPECTACULAR_SETTINGS``, behind drf-spectacular's
+    ``camelize_serializer_fields``: our endpoints speak snake_case in every project.
     """
     schemas = result["components"].get("schemas", {})
     for name, schema in vars(generator.registry).get(REMEMBERED, {}).items():
-        if name in schemas and schemas[name].get("properties", {}).keys() != schema.get("properties", {}).keys():
+        if (
+            name in schemas
+            and schemas[name].get("properties", {}).keys() != schema.get("properties", {}).keys()
+        ):
             schemas[name] = schema
     return result

@@ -26,7 +26,9 @@ class TokenHasScope(BasePermission):
         required = self.get_required_scopes(view)
         granted = isinstance(request.auth, Claims) and request.auth.scopes.issuperset(required)
         if not granted:
-            _challenge_on_denial(view, f'{CHALLENGE}, error="insufficient_scope", scope="{" ".join(required)}"')
+            _challenge_on_denial(
+                view, f'{CHALLENGE}, error="insufficient_scope", scope="{" ".join(required)}"'
+            )
         return granted
 
     def get_required_scopes(self, view: Any) -> list[str]:
@@ -34,7 +36,8 @@ class TokenHasScope(BasePermission):
         scopes = getattr(view, "required_scopes", None)
         if not isinstance(scopes, list | tuple) or not scopes:
             raise ImproperlyConfigured(
-                f'{type(view).__name__} uses TokenHasScope: write required_scopes = ["read"], a list of its scopes.'
+                f"{type(view).__name__} uses TokenHasScope: write "
+                'required_scopes = ["read"], a list of its scopes.'
             )
         return list(scopes)
 

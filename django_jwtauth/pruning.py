@@ -38,20 +38,27 @@ def _expired() -> tuple[models.QuerySet[Any], ...]:
 
 def _delete_some(expired: models.QuerySet[Any], batch_size: int) -> int:
     def write() -> int:
-        # A refresh does this now and then, and must not wait for a transaction that goes on for long.
+        # A refresh does this now and then, and must not wait for a transaction that goes on for
+        # long.
         batch = lock_unlocked_rows(expired.order_by("expires_at")[:batch_size])
-        # Of all rows: PostgreSQL, where it believes that few have expired, would read the batch once for each of them.
-        deleted: int = expired.model._default_manager.using(expired.db).filter(pk__in=batch).delete()[0]
+        # Of all rows: PostgreSQL, where it believes that few have expired, would read the batch
+        # once for each of them.
+        deleted: int = (
+            expired.model._default_manager.using(expired.db).filter(pk__in=batch).delete()[0]
+        )
         return deleted
 
     return in_transaction(write_alias(), write)
 
 
 def prune_now_and_then() -> None:
-    """Delete a batch once in so many refreshes, so that the tables stay bounded where nobody prunes."""
+    """Delete a batch once in so many refreshes, so that the tables stay bounded where nobody
+    prunes."""
     if connections[write_alias()].in_atomic_block or random.randrange(PRUNE_EVERY):  # noqa: S311
         return
     try:
         next(prune(), 0)
-    except Exception:  # of the database, or of a receiver of the project's own; the refresh has succeeded
+    except (
+        Exception
+    ):  # of the database, or of a receiver of the project's own; the refresh has succeeded
         logger.warning("Expired rows could not be deleted.", exc_info=True)

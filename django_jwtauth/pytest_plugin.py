@@ -1,4 +1,5 @@
-"""Fixtures, for those who test with pytest: ``pytest_plugins = ["django_jwtauth.pytest_plugin"]``."""
+"""Fixtures, for those who test with pytest: ``pytest_plugins =
+["django_jwtauth.pytest_plugin"]``."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
 
     from .test import JWTClient
 
-# Nothing of the app is imported before a test asks for it: pytest reads plugins before Django is set up.
+# Nothing of the app is imported before a test asks for it: pytest reads plugins before Django is
+# set up.
 
 
 @pytest.fixture

@@ -40,12 +40,17 @@ class TokenObtainSerializer(serializers.Serializer[Any]):
     username_field: str | None = None
     """The field that names the account, for the throttles as well. None: ``USERNAME_FIELD``."""
 
-    password = TextField(max_length=4096, trim_whitespace=False, write_only=True, style={"input_type": "password"})
+    password = TextField(
+        max_length=4096, trim_whitespace=False, write_only=True, style={"input_type": "password"}
+    )
 
     def get_fields(self) -> dict[str, Any]:
         """Put the user name before the password."""
         name = self.username_field or get_user_model().USERNAME_FIELD
-        return {name: TextField(max_length=MAX_NAME_LENGTH, write_only=True), **super().get_fields()}
+        return {
+            name: TextField(max_length=MAX_NAME_LENGTH, write_only=True),
+            **super().get_fields(),
+        }
 
     def validate(self, attrs: Any) -> Any:
         """Check that the model could hold the name: a number, for example, if names are numbers."""
@@ -78,7 +83,8 @@ def read_account(serializer: Any) -> str:
         name = ""
     if not name:
         raise ImproperlyConfigured(
-            f"{type(serializer).__name__} accepts a login without {field_name!r}, by which failures are counted. "
+            f"{type(serializer).__name__} accepts a login without {field_name!r}, by which "
+            "failures are counted. "
             "Require that field, or name another one in username_field."
         )
     # Cut before normalizing, which takes quadratic time.
@@ -92,7 +98,8 @@ def _username_field(serializer: Any) -> str:
     candidates = [named] if named in fields else [name for name in fields if name != "password"]
     if len(candidates) != 1:
         raise ImproperlyConfigured(
-            f"{type(serializer).__name__} has no field {named!r}, by which failed logins are counted. "
+            f"{type(serializer).__name__} has no field {named!r}, by which failed logins are "
+            "counted. "
             'Write the name of another one into its class, such as username_field = "email".'
         )
     name: str = candidates[0]
@@ -163,13 +170,27 @@ class SessionSerializer(serializers.ModelSerializer[Session]):
 
     id = serializers.CharField(source="sid")
     current = serializers.SerializerMethodField()
-    refreshed_at = SessionTimeField(refreshed_day, help_text="To the day (UTC), but not before the login.")
-    expires_at = SessionTimeField(expiry_day, help_text="The end of the day (UTC) on which the session expires.")
+    refreshed_at = SessionTimeField(
+        refreshed_day, help_text="To the day (UTC), but not before the login."
+    )
+    expires_at = SessionTimeField(
+        expiry_day, help_text="The end of the day (UTC) on which the session expires."
+    )
 
     class Meta:
         model = Session
-        ref_name = "APISession"  # in an OpenAPI schema, where a project may have sessions of its own
-        fields = ("id", "current", "created_at", "refreshed_at", "expires_at", "ip_address", "user_agent")
+        ref_name = (
+            "APISession"  # in an OpenAPI schema, where a project may have sessions of its own
+        )
+        fields = (
+            "id",
+            "current",
+            "created_at",
+            "refreshed_at",
+            "expires_at",
+            "ip_address",
+            "user_agent",
+        )
         read_only_fields = fields
 
     def get_current(self, session: Session) -> bool:

@@ -53,7 +53,13 @@ from .models import (
     write_alias,
 )
 from .pruning import prune_now_and_then
-from .signals import refresh_token_retried, refresh_token_reused, session_refreshed, session_revoked, session_started
+from .signals import (
+    refresh_token_retried,
+    refresh_token_reused,
+    session_refreshed,
+    session_revoked,
+    session_started,
+)
 from .tokens import refresh as refresh_tokens
 from .tokens.access import get_codec
 from .tokens.pair import TokenPair, issue_pair
@@ -63,8 +69,8 @@ LIFETIME = RULES["SESSION_LIFETIME"]
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """Between two processes, and between a process and the database."""
 MAX_RETRY_GAP = timedelta(minutes=1, seconds=1)
-"""From a rotation to the last ``iat`` of its access tokens: the longest ``REUSE_LEEWAY``, as a retry moves no time, and
-the second to which ``iat`` is rounded down."""
+"""From a rotation to the last ``iat`` of its access tokens: the longest ``REUSE_LEEWAY``, as a
+retry moves no time, and the second to which ``iat`` is rounded down."""
 MAX_SIGNALLED_SESSIONS = 1000
 """Sessions ended by one call for which ``session_revoked`` is sent."""
 MAX_BATCH_ROWS = 40 * BATCH
@@ -77,7 +83,9 @@ logger = logging.getLogger("django_jwtauth")
 
 
 @sensitive_variables()
-def start(user: Any, request: HttpRequest | None = None, *, lifetime: timedelta | None = None) -> TokenPair:
+def start(
+    user: Any, request: HttpRequest | None = None, *, lifetime: timedelta | None = None
+) -> TokenPair:
     """Log a user in: store a session and return its first tokens.
 
     The caller has checked the credentials. ``lifetime`` replaces ``SESSION_LIFETIME`` for this
@@ -150,9 +158,14 @@ def refresh(refresh_token: str | PresentedToken, request: HttpRequest | None = N
             raise InvalidTokenError
         _check_refreshable(session, request)
         if presented.generation > session.generation:
-            logger.warning("Session %s was presented a refresh token of its future; is a backup restored?", session.sid)
+            logger.warning(
+                "Session %s was presented a refresh token of its future; is a backup restored?",
+                session.sid,
+            )
             raise InvalidTokenError
-        if presented.generation < session.generation and not _is_retry(session, presented.generation):
+        if presented.generation < session.generation and not _is_retry(
+            session, presented.generation
+        ):
             _end_reused(session, request)
             raise ReusedTokenError
         if presented.generation == MAX_GENERATION:
@@ -168,16 +181,20 @@ def refresh(refresh_token: str | PresentedToken, request: HttpRequest | None = N
     raise UnavailableError
 
 
-def revoke(session: Session, reason: str = Reason.LOGOUT, request: HttpRequest | None = None) -> bool:
-    """End a session: its refresh token at once, its access tokens within ``DENYLIST_INTERVAL`` in every process.
+def revoke(
+    session: Session, reason: str = Reason.LOGOUT, request: HttpRequest | None = None
+) -> bool:
+    """End a session: its refresh token at once, its access tokens within ``DENYLIST_INTERVAL`` in
+    every process.
 
-    Returns whether this call ended it. Sends ``session_revoked`` after commit; ``request`` tells who ended it.
-    Raises ``TypeError`` for anything but a ``Session``.
+    Returns whether this call ended it. Sends ``session_revoked`` after commit; ``request`` tells
+    who ended it. Raises ``TypeError`` for anything but a ``Session``.
     """
     _expect_session(session)
 
     def write() -> bool:
-        # One row needs no lock before: its update takes it, and the count tells whether this call ended it.
+        # One row needs no lock before: its update takes it, and the count tells whether this call
+        # ended it.
         now = timezone.now()
         ended = _mark([session.pk], reason, now) > 0
         if not _deny([session], reason):
@@ -191,11 +208,15 @@ def revoke(session: Session, reason: str = Reason.LOGOUT, request: HttpRequest |
 
 
 def revoke_all(
-    user: Any, reason: str = Reason.LOGOUT, except_for: Session | None = None, request: HttpRequest | None = None
+    user: Any,
+    reason: str = Reason.LOGOUT,
+    except_for: Session | None = None,
+    request: HttpRequest | None = None,
 ) -> int:
     """End all sessions of a user, or all but one. Returns how many were live.
 
-    Raises ``TypeError`` for anything but a user and a ``Session``, ``ValueError`` for a user who is not stored.
+    Raises ``TypeError`` for anything but a user and a ``Session``, ``ValueError`` for a user who is
+    not stored.
     """
     sessions = Session.objects.filter(user_id=users.user_key(user))
     if except_for is not None:
@@ -205,40 +226,50 @@ def revoke_all(
 
 
 def revoke_each(sessions: SessionQuerySet, reason: str, request: HttpRequest | None = None) -> int:
-    """End all sessions of a queryset, and deny access tokens that ended ones still hold. Returns how many were live.
+    """End all sessions of a queryset, and deny access tokens that ended ones still hold. Returns
+    how many were live.
 
-    Outside of a transaction every ``MAX_BATCH_ROWS`` of them are committed. ``session_revoked`` is sent for the first
+    Outside of a transaction every ``MAX_BATCH_ROWS`` of them are committed. ``session_revoked`` is
+    sent for the first
     ``MAX_SIGNALLED_SESSIONS``; the rest are counted in the audit log.
     """
     return sum(revoke_in_batches(sessions, reason, request))
 
 
-def revoke_everybody(reason: str, request: HttpRequest | None = None) -> Iterator[int]:
+def revoke_everybody_in_batches(reason: str, request: HttpRequest | None = None) -> Iterator[int]:
     """End all sessions that began before now, of all users; yields as ``revoke_in_batches`` does.
 
-    Their access tokens are denied by an epoch: one denylist entry for all that were issued until a minute ago, those of
-    sessions that a restored backup does not know included, and an ordinary one for each session that may hold a later
-    one. A login from now on goes on, unless the clock of the database was set back.
+    Their access tokens are denied by an epoch: one denylist entry for all that were issued until a
+    minute ago, those of sessions that a restored backup does not know included, and an ordinary one
+    for each session that may hold a later one. A login from now on goes on, unless the clock of the
+    database was set back.
     """
     found = Session.objects.primary().aggregate(
-        now=models.Max(DatabaseNow()), begun=models.Max("created_at"), access=models.Max("access_expires_at")
+        now=models.Max(DatabaseNow()),
+        begun=models.Max("created_at"),
+        access=models.Max("access_expires_at"),
     )
     now = found["now"] or timezone.now()
     expires_at = max(found["access"] or now, now + get_config().access_token_lifetime)
     # Between other processes and the database it may be a minute more than in this one.
     skew = MAX_CLOCK_SKEW + abs(now - timezone.now())
     deny_issued_before(int((now - skew).timestamp()), expires_at, reason)
-    # A clock without time zones may be the hour that summer time repeats behind.
+    # Without time zones the clock may be behind by the hour that is repeated when DST ends.
     repeated = timedelta(hours=0 if settings.USE_TZ else 1)
     # Those of a process whose clock is ahead have a later ``iat``.
     recent = models.Q(refreshed_at__gt=now - 2 * skew - MAX_RETRY_GAP - repeated)
     # Sessions seem to begin later than now where the clock of the database was set back.
     until = max(found["begun"] or now, now)
-    yield from revoke_in_batches(Session.objects.filter(created_at__lte=until), reason, request, recent)
+    yield from revoke_in_batches(
+        Session.objects.filter(created_at__lte=until), reason, request, recent
+    )
 
 
 def revoke_in_batches(
-    sessions: SessionQuerySet, reason: str, request: HttpRequest | None = None, denied: models.Q = ALL
+    sessions: SessionQuerySet,
+    reason: str,
+    request: HttpRequest | None = None,
+    denied: models.Q = ALL,
 ) -> Iterator[int]:
     """Do what ``revoke_each`` does, and yield after each batch how many live sessions it ended.
 
@@ -251,14 +282,19 @@ def revoke_in_batches(
         unrevoked = [session for session in held if session.revoked_at is None]
         _mark([session.pk for session in unrevoked], reason, now)
         _deny(held, reason, denied)
-        # Those that had expired are marked as well, for a process whose clock is behind, but nothing of them ended.
+        # Those that had expired are marked as well, for a process whose clock is behind, but
+        # nothing of them ended.
         live = [session for session in unrevoked if not session.has_expired]
         _tell(live, now, reason, request)
         return held, len(live)
 
-    # Told by the database, because of so many rows each time that is read costs seconds.
-    has_expired = models.ExpressionWrapper(models.Q(expires_at__lte=timezone.now()), models.BooleanField())
-    concerned = models.Q(revoked_at=None) | models.Q(access_expires_at__gt=timezone.now() - skew_margin())
+    # Computed by the database: to parse a time of each row takes seconds for many rows.
+    has_expired = models.ExpressionWrapper(
+        models.Q(expires_at__lte=timezone.now()), models.BooleanField()
+    )
+    concerned = models.Q(revoked_at=None) | models.Q(
+        access_expires_at__gt=timezone.now() - skew_margin()
+    )
     rows = sessions.primary().filter(concerned).annotate(has_expired=has_expired)
     held, live = in_transaction(write_alias(), partial(write, rows, MAX_SIGNALLED_SESSIONS))
     yield live
@@ -272,7 +308,8 @@ def revoke_in_batches(
 
 @sensitive_variables()
 def find(token: str) -> Session | None:
-    """Return the session of a genuine refresh token, of any generation, or of a live access token of ours."""
+    """Return the session of a genuine refresh token, of any generation, or of a live access token
+    of ours."""
     if not isinstance(token, str):
         return None
     try:
@@ -287,7 +324,8 @@ def find(token: str) -> Session | None:
 
 @sensitive_variables()
 def by_refresh_token(refresh_token: str | PresentedToken) -> Session:
-    """Return the session of a genuine refresh token, of any generation; it may have ended. Raises ``TokenError``."""
+    """Return the session of a genuine refresh token, of any generation; it may have ended. Raises
+    ``TokenError``."""
     presented = refresh_tokens.read(refresh_token)
     session = Session.objects.primary().filter(pk=presented.session_id).first()
     if session is None or not refresh_tokens.is_genuine(presented, bytes(session.nonce)):
@@ -307,11 +345,15 @@ def _is_stored(user_id: Any) -> bool:
 def _mark(keys: Sequence[UUID], reason: str, now: datetime) -> int:
     """Mark sessions as revoked. Returns how many were not."""
     unrevoked = Session.objects.primary().filter(revoked_at=None)
-    return sum(unrevoked.filter(pk__in=some).update(revoked_at=now, revoke_reason=reason) for some in chunks(keys))
+    return sum(
+        unrevoked.filter(pk__in=some).update(revoked_at=now, revoke_reason=reason)
+        for some in chunks(keys)
+    )
 
 
 def _deny(held: Sequence[Any], reason: str, denied: models.Q = ALL) -> int:
-    """Deny what marked sessions still hold. Returns how many entries are new, or 0 where that is not known.
+    """Deny what marked sessions still hold. Returns how many entries are new, or 0 where that is
+    not known.
 
     Read after their rows are locked, or the access token of a refresh in flight would be missed.
     """
@@ -331,7 +373,9 @@ def _tell(ended: Sequence[Any], now: datetime, reason: str, request: HttpRequest
     def tell_each() -> None:
         for session in ended:
             vars(session).update(revoked_at=now, revoke_reason=reason)
-            session_revoked.send_robust(sender=Session, session=session, reason=reason, request=request)
+            session_revoked.send_robust(
+                sender=Session, session=session, reason=reason, request=request
+            )
 
     tell_count = partial(audit.record_count, len(ended), reason, request)
     if ended:
@@ -353,7 +397,9 @@ def _session_with_user(session_id: Any) -> Session | None:
     alias, model = write_alias(), get_user_model()
     if not user_rows.are_all_visible(model):
         # A manager that hides users (soft deletion, tenants) hides them here too.
-        found = Session.objects.primary().filter(pk=session_id, user__in=model._default_manager.all())
+        found = Session.objects.primary().filter(
+            pk=session_id, user__in=model._default_manager.all()
+        )
         return found.select_related("user").annotate(database_now=DatabaseNow()).first()
     own, theirs = user_rows.fields_of(Session), user_rows.fields_of(model)
 
@@ -387,7 +433,9 @@ def _is_retry(session: Any, presented_generation: int) -> bool:
     """Whether the previous refresh token came back within ``REUSE_LEEWAY``, its grace period."""
     # Negative if this SELECT began before that UPDATE, or after a small clock step back.
     since = abs(session.database_now - session.refreshed_at)
-    return bool(presented_generation + 1 == session.generation and since < get_config().reuse_leeway)
+    return bool(
+        presented_generation + 1 == session.generation and since < get_config().reuse_leeway
+    )
 
 
 def _tell_retry(session: Session, request: HttpRequest | None) -> None:
@@ -404,13 +452,20 @@ def _end_reused(session: Session, request: HttpRequest | None) -> None:
         _after_commit(refresh_token_reused, session=session, request=request)
 
 
-def _rotate(session: Session, presented_generation: int, request: HttpRequest | None) -> TokenPair | None:
+def _rotate(
+    session: Session, presented_generation: int, request: HttpRequest | None
+) -> TokenPair | None:
     """Return the next token pair; for a retry, one with the current refresh token.
 
     Returns None if another write came first.
     """
     now = timezone.now()
-    read = {"pk": session.pk, "now": now, "generation_read": session.generation, "hash_read": session.auth_hash}
+    read = {
+        "pk": session.pk,
+        "now": now,
+        "generation_read": session.generation,
+        "hash_read": session.auth_hash,
+    }
     changes: dict[str, Any] = {}
     if presented_generation == session.generation:
         changes = _client_fields(request) | {
@@ -468,7 +523,9 @@ def _end_oldest(begun: Session, cap: int, request: HttpRequest | None) -> None:
             expires_at__gt=Place("now", fields["expires_at"]),
         )
         # Sessions from the future are the oldest: the database's clock was set back.
-        set_back = models.Case(models.When(created_at__gt=DatabaseNow() + MAX_CLOCK_SKEW, then=1), default=0)
+        set_back = models.Case(
+            models.When(created_at__gt=DatabaseNow() + MAX_CLOCK_SKEW, then=1), default=0
+        )
         return live.order_by(set_back, "-created_at", "pk").values_list("pk")[cap : cap + BATCH]
 
     key = "oldest", cap, utc_offset(connections[alias])
@@ -478,4 +535,6 @@ def _end_oldest(begun: Session, cap: int, request: HttpRequest | None) -> None:
 
 
 def _after_commit(signal: Signal, **arguments: Any) -> None:
-    transaction.on_commit(partial(signal.send_robust, sender=Session, **arguments), using=write_alias())
+    transaction.on_commit(
+        partial(signal.send_robust, sender=Session, **arguments), using=write_alias()
+    )

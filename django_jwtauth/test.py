@@ -1,7 +1,9 @@
-"""For the tests of those who use the app: a client that is authenticated by a real session and its access token.
+"""For the tests of those who use the app: a client that is authenticated by a real session and its
+access token.
 
-Its requests cost the same every time: the denylist is read before each, out of sight of ``assertNumQueries``, where
-the app itself reads it now and then. So what a test revokes, allows again or rolls back counts at once.
+Its requests cost the same every time: the denylist is read before each, out of sight of
+``assertNumQueries``, where the app itself reads it now and then. So what a test revokes, allows
+again or rolls back counts at once.
 """
 
 import threading
@@ -29,12 +31,15 @@ _depth = 0
 
 
 class JWTClient(APIClient):
-    """The REST framework's test client, with ``force_login`` by access token. Every request is a steady one."""
+    """The REST framework's test client, with ``force_login`` by access token. Every request is a
+    steady one."""
 
     def force_login(self, user: Any, backend: str | None = None) -> None:
-        """Start a session for this user and send its access token from now on, whatever the password.
+        """Start a session for this user and send its access token from now on, whatever the
+        password.
 
-        Raises ``CredentialsError`` for an inactive user. ``credentials()`` without arguments logs out.
+        Raises ``CredentialsError`` for an inactive user. ``credentials()`` without arguments logs
+        out.
         """
         self.credentials(HTTP_AUTHORIZATION=f"Bearer {sessions.start(user).access_token}")
 
@@ -46,7 +51,8 @@ class JWTClient(APIClient):
 
 @contextmanager
 def steady() -> Iterator[None]:
-    """Make requests of any client steady meanwhile: as many queries every time, and no throttle of this app.
+    """Make requests of any client steady meanwhile: as many queries every time, and no throttle of
+    this app.
 
     It may be nested, and entered by several threads at once.
     """

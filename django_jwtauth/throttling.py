@@ -118,7 +118,10 @@ class OutcomeThrottle(SimpleRateThrottle):
         if identity is None:
             return None
         digest = hashlib.sha256("\n".join(identity).encode("utf-8", "surrogatepass")).hexdigest()
-        return self.cache_format % {"scope": self.scope, "ident": f"{digest}_{int(self.timer() // self.duration)}"}
+        return self.cache_format % {
+            "scope": self.scope,
+            "ident": f"{digest}_{int(self.timer() // self.duration)}",
+        }
 
     def get_identity(self, request: Request, view: Any) -> tuple[str, ...] | None:
         """Return what requests that share one count have in common, or None to count nothing."""

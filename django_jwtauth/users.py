@@ -1,4 +1,5 @@
-"""The user behind the claims. A local user is looked for where the issuer is ours, or where ``USER`` finds one."""
+"""The user behind the claims. A local user is looked for where the issuer is ours, or where
+``USER`` finds one."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -26,8 +27,11 @@ logger = logging.getLogger("django_jwtauth")
 MapError = Callable[[JWTAuthError, Any], Exception]
 
 
-def get_user(claims: Claims, map_error: MapError = lambda error, request: error, request: Any = None) -> Any:
-    """Return a ``LazyUser`` for verified claims; for those of another issuer, what ``USER`` returns.
+def get_user(
+    claims: Claims, map_error: MapError = lambda error, request: error, request: Any = None
+) -> Any:
+    """Return a ``LazyUser`` for verified claims; for those of another issuer, what ``USER``
+    returns.
 
     Raises ``InvalidTokenError`` for a ``sub`` that cannot be a primary key. Loading the row raises
     it for a user who is gone or inactive, and ``UnavailableError`` if the database fails.
@@ -42,13 +46,15 @@ def get_user(claims: Claims, map_error: MapError = lambda error, request: error,
 
 
 def load_user(claims: Claims) -> Any:
-    """Return the user whom verified claims name, loaded and checked. Raises as ``get_user`` does."""
+    """Return the user whom verified claims name, loaded and checked. Raises as ``get_user``
+    does."""
     pk = local_pk(claims)
     return _find_foreign(claims) if pk is None else _load(pk)
 
 
 def local_pk(claims: Claims) -> Any:
-    """Return the primary key that ``sub`` is the text of, or None where it is no key of our user model."""
+    """Return the primary key that ``sub`` is the text of, or None where it is no key of our user
+    model."""
     if not isinstance(claims, Claims):
         raise TypeError(f"Expected verified Claims, got {claims.__class__.__qualname__}.")
     return _to_pk(claims.sub) if claims.iss == get_config().issuer else None
@@ -62,13 +68,17 @@ def _to_pk(sub: str) -> Any:
 
 
 def user_key(user: Any) -> Any:
-    """Return the primary key of a user, also of one of a child model that has another key of its own.
+    """Return the primary key of a user, also of one of a child model that has another key of its
+    own.
 
-    Raises ``TypeError`` for anything but a user, whatever its primary key, and ``ValueError`` for one not stored.
+    Raises ``TypeError`` for anything but a user, whatever its primary key, and ``ValueError`` for
+    one not stored.
     """
     model: Any = get_user_model()._meta.concrete_model
     if not isinstance(user, model):
-        raise TypeError(f"Expected a user ({model._meta.label}), got {user.__class__.__qualname__}.")
+        raise TypeError(
+            f"Expected a user ({model._meta.label}), got {user.__class__.__qualname__}."
+        )
     field = model._meta.pk
     # Of a lazy user "pk" costs no query, any other attribute does.
     key = user.pk if user._meta.pk is field else getattr(user, field.attname)
@@ -83,7 +93,8 @@ def is_usable(user: Any) -> bool:
 
 
 OVERTAKEN = "_jwtauth_overtaken"
-"""Marks an instance that logs in, but whose password hash was replaced in the database meanwhile."""
+"""Marks an instance that logs in, but whose password hash was replaced in the database
+meanwhile."""
 
 
 def mark_overtaken(user: Any) -> None:
@@ -110,7 +121,11 @@ def auth_hashes(user: Any) -> Iterator[str]:
 
 
 def _fit(auth_hash: str) -> str:
-    return auth_hash if len(auth_hash) <= MAX_AUTH_HASH_LENGTH else sha256(auth_hash.encode()).hexdigest()
+    return (
+        auth_hash
+        if len(auth_hash) <= MAX_AUTH_HASH_LENGTH
+        else sha256(auth_hash.encode()).hexdigest()
+    )
 
 
 def _get(model: Any, pk: Any) -> Any:
@@ -118,7 +133,12 @@ def _get(model: Any, pk: Any) -> Any:
         return model._default_manager.get(pk=pk)
     alias, fields = router.db_for_read(model), fields_of(model)
     place = Place("pk", model._meta.pk)
-    rows = fetch(alias, model, lambda: model._base_manager.using(alias).filter(pk=place).values_list(*fields), pk=pk)
+    rows = fetch(
+        alias,
+        model,
+        lambda: model._base_manager.using(alias).filter(pk=place).values_list(*fields),
+        pk=pk,
+    )
     if not rows:
         raise model.DoesNotExist
     return model.from_db(alias, fields, rows[0])
@@ -148,8 +168,11 @@ def _find_foreign(claims: Claims) -> Any:
         raise InvalidTokenError from error
     except Exception as error:
         if names_nobody(error):
-            # The claims hold what no row can have, or the hook has a mistake: nobody but its author can tell.
-            logger.exception("USER of the trusted issuer %r failed; the token is refused.", claims.iss)
+            # The claims hold what no row can have, or the hook has a mistake: nobody but its author
+            # can tell.
+            logger.exception(
+                "USER of the trusted issuer %r failed; the token is refused.", claims.iss
+            )
             raise InvalidTokenError from error
         if isinstance(error, OperationalError | InterfaceError):
             raise UnavailableError from error
@@ -173,8 +196,8 @@ def raising(load: Callable[[Any], Any], key: Any, map_error: MapError, request: 
 class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]
     """The project's user, loaded when more than the primary key is asked for.
 
-    ``pk``, ``is_authenticated``, ``bool``, ``isinstance``, ``==`` and ``hash`` cost no query. Anything else
-    loads one ordinary row, and a user loaded is a user checked.
+    ``pk``, ``is_authenticated``, ``bool``, ``isinstance``, ``==`` and ``hash`` cost no query.
+    Anything else loads one ordinary row, and a user loaded is a user checked.
     """
 
     def __init__(self, pk: Any, map_error: MapError, request: Any = None) -> None:
@@ -210,7 +233,9 @@ class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]
     def __str__(self) -> str:
         try:
             return super().__str__()
-        except Exception:  # whoever writes a log line or a template must not be answered by an error
+        except (
+            Exception
+        ):  # whoever writes a log line or a template must not be answered by an error
             return f"{get_user_model().__name__} object ({self.pk})"
 
 

@@ -103,7 +103,9 @@ class EstimatingPaginator(AnyPaginator):
         if connection.vendor == "postgresql" and not rows.query.where:
             table = connection.ops.quote_name(rows.model._meta.db_table)
             with connection.cursor() as cursor:
-                cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [table])
+                cursor.execute(
+                    "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [table]
+                )
                 estimate: int = cursor.fetchone()[0]
             if estimate > MAX_COUNTED_ROWS:
                 return estimate
@@ -171,7 +173,8 @@ class ReadOnlyAdmin(AnyModelAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     parameters: ClassVar[frozenset[str]]
-    """The filters that a URL may name. Others could reveal hidden columns, a character at a time."""
+    """The filters that a URL may name. Others could reveal hidden columns, a character at a
+    time."""
 
     class Media:
         css: ClassVar = {"all": ["jwtauth/admin.css"]}
@@ -184,9 +187,13 @@ class ReadOnlyAdmin(AnyModelAdmin):
 
     def has_permission(self, request: HttpRequest, action: str) -> bool:
         """Whether the user has this permission of the model, whatever the admin allows."""
-        return request.user.has_perm(f"{self.opts.app_label}.{get_permission_codename(action, self.opts)}")
+        return request.user.has_perm(
+            f"{self.opts.app_label}.{get_permission_codename(action, self.opts)}"
+        )
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
         # "?_to_field=" is empty: Django would look for a field without a name.
         return super().get_object(request, object_id, from_field or None)
 
@@ -197,7 +204,9 @@ class ReadOnlyAdmin(AnyModelAdmin):
             # A date that is out of range in UTC; a ValueError without time zones.
             raise IncorrectLookupParameters from error
 
-    def response_action(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
+    def response_action(
+        self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         key: Any = self.opts.pk
         try:
             for selected in request.POST.getlist(ACTION_CHECKBOX_NAME):
@@ -209,7 +218,9 @@ class ReadOnlyAdmin(AnyModelAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         return lookup in self.parameters
 
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
         term = search_term.strip()
         if "\0" in term or len(term) > MAX_TERM_LENGTH:
             return queryset.none(), False
@@ -223,8 +234,11 @@ class ReadOnlyAdmin(AnyModelAdmin):
         """Return the text of a row on the confirmation page."""
         raise NotImplementedError
 
-    def action_confirmation_page(self, request: HttpRequest, queryset: Any, **asked: Any) -> TemplateResponse:
-        """Return the confirmation page of an action on the selected rows, or on all across pages."""
+    def action_confirmation_page(
+        self, request: HttpRequest, queryset: Any, **asked: Any
+    ) -> TemplateResponse:
+        """Return the confirmation page of an action on the selected rows, or on all across
+        pages."""
         again = [
             (name, value)
             for name in ("action", "index", "select_across", ACTION_CHECKBOX_NAME)

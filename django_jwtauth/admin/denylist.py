@@ -49,8 +49,10 @@ class DenyForm(DenylistEntryForm):
         label=_("Token or id"),
         widget=forms.PasswordInput(attrs={"autocomplete": "off", "class": "vTextField"}),
         help_text=_(
-            "Paste a refresh token, an access token or the id of a session (sid), and the session ends: it cannot be "
-            "refreshed, and all its access tokens are denied. The jti of an access token denies this one alone."
+            "Paste a refresh token, an access token or the id of a session (sid), and the session "
+            "ends: it cannot be "
+            "refreshed, and all its access tokens are denied. The jti of an access token denies "
+            "this one alone."
         ),
     )
     expires_at = forms.SplitDateTimeField(
@@ -79,7 +81,8 @@ class DenyForm(DenylistEntryForm):
             self._take_jti(found_id, cleaned.get("expires_at"))
         else:
             error = _(
-                "This is no refresh token and no unexpired access token of this site, and no id of 22 characters. "
+                "This is no refresh token and no unexpired access token of this site, and no id "
+                "of 22 characters. "
                 "Check that all of it was pasted. One that has expired is refused without an entry."
             )
             self.add_error("token", error)
@@ -91,7 +94,11 @@ class DenyForm(DenylistEntryForm):
             return
         if not Session.objects.primary().holding_access().filter(pk=session.pk).exists():
             self.add_error("token", _("This session has ended, and so has its last access token."))
-        elif DenylistEntry.objects.primary().filter(claim=DenylistEntry.Claim.SID, value=session.pk).exists():
+        elif (
+            DenylistEntry.objects.primary()
+            .filter(claim=DenylistEntry.Claim.SID, value=session.pk)
+            .exists()
+        ):
             self.add_error("token", _("This session has ended, and is on the denylist already."))
 
     def _take_jti(self, jti: uuid.UUID, expires_at: datetime | None) -> None:
@@ -102,14 +109,20 @@ class DenyForm(DenylistEntryForm):
             return
         if expires_at is None:
             error = _(
-                "This is no session that is known here, so it is taken for the jti of an access token. "
+                "This is no session that is known here, so it is taken for the jti of an access "
+                "token. "
                 "Paste it once more, and say when that token expires."
             )
             self.add_error("expires_at", error)
         elif expires_at <= now:
             self.add_error("expires_at", _("A token that has expired is refused without an entry."))
-        elif expires_at > now + max(timedelta(days=MAX_DENIAL_DAYS), get_config().access_token_lifetime):
-            self.add_error("expires_at", _("This is more than a year ahead. Give the token's own expiry (exp)."))
+        elif expires_at > now + max(
+            timedelta(days=MAX_DENIAL_DAYS), get_config().access_token_lifetime
+        ):
+            self.add_error(
+                "expires_at",
+                _("This is more than a year ahead. Give the token's own expiry (exp)."),
+            )
 
 
 @admin.register(DenylistEntry)
@@ -164,7 +177,9 @@ class DenylistEntryAdmin(ReadOnlyAdmin):
         return {}
 
     @method_decorator(sensitive_post_parameters("token"))
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
         one_button = {"show_save_and_continue": False, "show_save_and_add_another": False}
         return super().add_view(request, form_url, {**(extra_context or {}), **one_button})
 
@@ -179,25 +194,35 @@ class DenylistEntryAdmin(ReadOnlyAdmin):
             sessions.revoke(form.session, Reason.ADMIN, request)
         obj.pk = entries.values_list("pk", flat=True).first()
 
-    def response_add(self, request: HttpRequest, obj: DenylistEntry, post_url_continue: Any = None) -> HttpResponse:
+    def response_add(
+        self, request: HttpRequest, obj: DenylistEntry, post_url_continue: Any = None
+    ) -> HttpResponse:
         if obj.claim == DenylistEntry.Claim.SID:
             message = revocation_result(1)
         else:
-            message = gettext("The access token is refused everywhere within %(soon)s.") % {"soon": revocation_delay()}
+            message = gettext("The access token is refused everywhere within %(soon)s.") % {
+                "soon": revocation_delay()
+            }
         self.message_user(request, message, messages.SUCCESS)
         return self.response_post_save_add(request, obj)
 
     @admin.action(permissions=["allow"], description=_("Allow again"))
-    def allow_again(self, request: HttpRequest, queryset: QuerySet[DenylistEntry]) -> HttpResponse | None:
+    def allow_again(
+        self, request: HttpRequest, queryset: QuerySet[DenylistEntry]
+    ) -> HttpResponse | None:
         """Delete entries, after a confirmation."""
         if not is_confirmed(request):
             text = gettext(
-                "This lifts the entries only. Access tokens that they deny are accepted again everywhere within "
+                "This lifts the entries only. Access tokens that they deny are accepted again "
+                "everywhere within "
                 "%(soon)s, unless expired. A session that has ended stays "
                 "ended: it cannot be refreshed."
             )
             return self.action_confirmation_page(
-                request, queryset, title=gettext("Allow again"), text=[text % {"soon": revocation_delay()}]
+                request,
+                queryset,
+                title=gettext("Allow again"),
+                text=[text % {"soon": revocation_delay()}],
             )
         count = 0
         for entries in batches(list(queryset)):

@@ -57,7 +57,9 @@ class SessionAdmin(ReadOnlyAdmin):
     list_select_related = ("user",)
     ordering = ("-created_at",)
     parameters = frozenset({"state", "reason", "user", "created_at__gte", "created_at__lt"})
-    search_help_text = _("The name or primary key of a user, the id of a session, or an address or how it begins.")
+    search_help_text = _(
+        "The name or primary key of a user, the id of a session, or an address or how it begins."
+    )
 
     @admin.display(description=_("id"))
     def session_id(self, session: Session) -> str:
@@ -95,8 +97,12 @@ class SessionAdmin(ReadOnlyAdmin):
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         raise PermissionDenied
 
-    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "show_delete": False})
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        return super().change_view(
+            request, object_id, form_url, {**(extra_context or {}), "show_delete": False}
+        )
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         """Whether the user may revoke sessions."""
@@ -107,7 +113,9 @@ class SessionAdmin(ReadOnlyAdmin):
 
     def matching(self, term: str) -> Q:
         # A subquery, so that users are not joined to every session.
-        users = get_user_model()._base_manager.filter(**{f"{get_user_model().USERNAME_FIELD}__icontains": term})
+        users = get_user_model()._base_manager.filter(
+            **{f"{get_user_model().USERNAME_FIELD}__icontains": term}
+        )
         found = Q(user__in=users) | at_address(term)
         if (pk := read_pk(term)) is not None:
             found |= Q(user_id=pk)
@@ -116,14 +124,22 @@ class SessionAdmin(ReadOnlyAdmin):
         return found
 
     @admin.action(permissions=["revoke"], description=_("Revoke selected sessions"))
-    def revoke_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> HttpResponse | None:
+    def revoke_selected(
+        self, request: HttpRequest, queryset: QuerySet[Session]
+    ) -> HttpResponse | None:
         """Revoke sessions, after a confirmation."""
         if not is_confirmed(request):
             return self.action_confirmation_page(
-                request, queryset, title=gettext("Revoke selected sessions"), text=[revocation_notice()]
+                request,
+                queryset,
+                title=gettext("Revoke selected sessions"),
+                text=[revocation_notice()],
             )
         # Keys first: the update may change what the list is filtered by.
-        count = sum(self._revoke(request, keys) for keys in batches(sorted(queryset.values_list("pk", flat=True))))
+        count = sum(
+            self._revoke(request, keys)
+            for keys in batches(sorted(queryset.values_list("pk", flat=True)))
+        )
         self.message_user(request, revocation_result(count), messages.SUCCESS)
         return None
 
@@ -133,5 +149,10 @@ class SessionAdmin(ReadOnlyAdmin):
         held = dict(rows.filter(pk__in=keys).holding_access().values_list("pk", "revoked_at"))
         count = sessions.revoke_each(rows.filter(pk__in=list(held)), Reason.ADMIN, request)
         were_live = [key for key, revoked_at in held.items() if revoked_at is None]
-        log(request, rows.filter(pk__in=were_live, revoke_reason=Reason.ADMIN), CHANGE, gettext("Revoked."))
+        log(
+            request,
+            rows.filter(pk__in=were_live, revoke_reason=Reason.ADMIN),
+            CHANGE,
+            gettext("Revoked."),
+        )
         return count

@@ -40,8 +40,12 @@ class UserSessionsMixin(AnyModelAdmin):
         if not issubclass(self.opts.model, model._meta.concrete_model):
             problems.append(
                 checks.Error(
-                    "UserSessionsMixin is used in the ModelAdmin of a model that is not the user model.",
-                    hint=f"Use it where {model._meta.label} is registered, or a proxy or child of it.",
+                    "UserSessionsMixin is used in the ModelAdmin of a model that is not the user "
+                    "model.",
+                    hint=(
+                        f"Use it where {model._meta.label} is registered, or a proxy or child "
+                        "of it."
+                    ),
                     obj=self.__class__,
                     id="jwtauth.E032",
                 )
@@ -53,7 +57,9 @@ class UserSessionsMixin(AnyModelAdmin):
         name = f"{self.opts.app_label}_{self.opts.model_name}_revoke_sessions"
         return [path("<path:object_id>/revoke-sessions/", view, name=name), *super().get_urls()]
 
-    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         response: Any = super().render_change_form(request, context, *args, **kwargs)
         user = context["original"]
         if user is not None:
@@ -61,7 +67,8 @@ class UserSessionsMixin(AnyModelAdmin):
                 # Extend the template that the page would have had.
                 "jwtauth_page": response.resolve_template(response.template_name),
                 "jwtauth_sessions_url": self._sessions_url(request, user),
-                "jwtauth_revoke_url": self._may_revoke(request, user) and self._url(user, "revoke_sessions"),
+                "jwtauth_revoke_url": self._may_revoke(request, user)
+                and self._url(user, "revoke_sessions"),
             }
             response.template_name = "admin/jwtauth/user_change_form.html"
         return response
@@ -76,9 +83,15 @@ class UserSessionsMixin(AnyModelAdmin):
         back = self._url(user, "change")
         if not is_confirmed(request):
             count = Session.objects.primary().live().filter(user_id=user_key(user)).count()
-            found = ngettext("%(user)s has %(count)d live session.", "%(user)s has %(count)d live sessions.", count)
+            found = ngettext(
+                "%(user)s has %(count)d live session.",
+                "%(user)s has %(count)d live sessions.",
+                count,
+            )
             text = [found % {"user": user, "count": count}, revocation_notice()]
-            return confirmation_page(self, request, title=gettext("Revoke all sessions"), text=text, back=back)
+            return confirmation_page(
+                self, request, title=gettext("Revoke all sessions"), text=text, back=back
+            )
         count = sessions.revoke_all(user, Reason.ADMIN, request=request)
         self.log_change(request, user, gettext("Revoked all API sessions."))
         self.message_user(request, revocation_result(count), messages.SUCCESS)
@@ -89,7 +102,9 @@ class UserSessionsMixin(AnyModelAdmin):
         return reverse(name, args=[quote(user.pk)], current_app=self.admin_site.name)
 
     def _may_revoke(self, request: HttpRequest, user: Any) -> bool:
-        return request.user.has_perm("jwtauth.change_session") and self.has_change_permission(request, user)
+        return request.user.has_perm("jwtauth.change_session") and self.has_change_permission(
+            request, user
+        )
 
     def _sessions_url(self, request: HttpRequest, user: Any) -> str | None:
         session_admin = self.admin_site._registry.get(Session)
@@ -100,7 +115,8 @@ class UserSessionsMixin(AnyModelAdmin):
 
 
 def extend_stock_user_admin() -> None:
-    """Register the user model again, with the mixin, if it is registered with Django's ``UserAdmin``.
+    """Register the user model again, with the mixin, if it is registered with Django's
+    ``UserAdmin``.
 
     A ``UserAdmin`` of the project, even a subclass, stays as it is. This runs when the admin is
     imported and when the apps are ready, because the order of ``INSTALLED_APPS`` is free: the

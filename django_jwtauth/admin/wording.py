@@ -39,9 +39,13 @@ def state_of(session: Session) -> SafeString:
     """Return whether a session is live and until when, or why and since when it is not."""
     if session.revoked_at is not None:
         reason = session.get_revoke_reason_display()
-        return _badge("revoked", REVOKED, reason, moment(session.revoked_at), kind=session.revoke_reason)
+        return _badge(
+            "revoked", REVOKED, reason, moment(session.revoked_at), kind=session.revoke_reason
+        )
     if session.is_live(timezone.now()):
-        return _badge("live", LIVE, format_html(gettext("ends {when}"), when=moment(session.expires_at)))
+        return _badge(
+            "live", LIVE, format_html(gettext("ends {when}"), when=moment(session.expires_at))
+        )
     return _badge("expired", EXPIRED, moment(session.expires_at))
 
 
@@ -66,7 +70,9 @@ def _listed(*words: Any) -> SafeString:
 
 
 def _badge(state: str, label: Any, *words: Any, kind: str = "") -> SafeString:
-    badge = format_html('<span class="jwtauth-state jwtauth-{} jwtauth-{}">{}</span>', state, kind or state, label)
+    badge = format_html(
+        '<span class="jwtauth-state jwtauth-{} jwtauth-{}">{}</span>', state, kind or state, label
+    )
     return format_html("{} {}", badge, _listed(*words))
 
 

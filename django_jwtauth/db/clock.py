@@ -8,7 +8,8 @@ from django.utils import timezone
 
 
 def utc_offset(connection: Any) -> float:
-    """Return the seconds by which the times that Django keeps in a database are ahead of UTC at this moment."""
+    """Return the seconds by which the times that Django keeps in a database are ahead of UTC at
+    this moment."""
     offset = datetime.now(connection.timezone or timezone.get_default_timezone()).utcoffset()
     return offset.total_seconds() if offset else 0.0
 
@@ -21,7 +22,8 @@ class DatabaseNow(Now):
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> tuple[str, Any]:
         """Return the SQL for SQLite."""
-        template = f"STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW', '{utc_offset(connection):+.0f} seconds')"
+        offset = f"{utc_offset(connection):+.0f} seconds"
+        template = f"STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW', '{offset}')"
         return self.as_sql(compiler, connection, template=template, **extra_context)
 
     def as_mysql(self, compiler: Any, connection: Any, **extra_context: Any) -> tuple[str, Any]:

@@ -28,18 +28,24 @@ def read_pk(text: str) -> Any:
 
 
 def names_nobody(error: Exception) -> bool:
-    """Whether an error tells that no user has, or can have, what was looked for, not that something is broken."""
+    """Whether an error tells that no user has, or can have, what was looked for, not that something
+    is broken."""
     impossible = ObjectDoesNotExist, ValueError, ValidationError, DataError
     return isinstance(error, impossible) or (
-        isinstance(error, OperationalError) and not ILLEGAL_MIX_OF_COLLATIONS.isdisjoint(error.args[:1])
+        isinstance(error, OperationalError)
+        and not ILLEGAL_MIX_OF_COLLATIONS.isdisjoint(error.args[:1])
     )
 
 
 @lru_cache
 def are_all_visible(model: Any) -> bool:
-    """Whether the default manager of a user model is Django's own, which hides no user and asks always the same."""
+    """Whether the default manager of a user model is Django's own, which hides no user and asks
+    always the same."""
     manager = model._default_manager
-    return type(manager).get_queryset is BaseManager.get_queryset and type(manager.all()) is models.QuerySet
+    return (
+        type(manager).get_queryset is BaseManager.get_queryset
+        and type(manager.all()) is models.QuerySet
+    )
 
 
 def fields_of(model: Any) -> list[str]:

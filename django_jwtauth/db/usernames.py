@@ -14,10 +14,11 @@ MAX_NAME_LENGTH = 1024
 
 
 def account_key(name: str, field_name: str) -> str:
-    """Return a text that is the same for all spellings of a name under which the database finds the same user.
+    """Return a text that is the same for all spellings of a name under which the database finds the
+    same user.
 
-    It is made of the name and the column ``field_name`` of the user model, never of a row: it must not depend on
-    whether a user of that name exists.
+    It is made of the name and the column ``field_name`` of the user model, never of a row: it must
+    not depend on whether a user of that name exists.
     """
     try:
         field: Any = get_user_model()._meta.get_field(field_name)
@@ -46,14 +47,18 @@ def _fold(name: str, field: Any) -> str:
 
 
 def _fold_case(name: str) -> str:
-    # To capitals first: what compares without case may take a dotless i for an i, and they have one capital.
+    # To capitals first: what compares without case may take a dotless i for an i, and they have one
+    # capital.
     return unicodedata.normalize("NFKC", name).strip().upper().casefold()
 
 
 def _letters(name: str) -> str:
-    """Return the plain letters and digits of a name: a collation of the project's own may ignore all else."""
+    """Return the plain letters and digits of a name: a collation of the project's own may ignore
+    all else."""
     decomposed = unicodedata.normalize("NFKD", _fold_case(name))
-    letters = [_without_stroke(letter) for letter in decomposed if unicodedata.category(letter)[0] in "LN"]
+    letters = [
+        _without_stroke(letter) for letter in decomposed if unicodedata.category(letter)[0] in "LN"
+    ]
     return "".join(letters) or decomposed
 
 
@@ -66,15 +71,18 @@ def _without_stroke(letter: str) -> str:
 
 
 def _weights(name: str, field: Any, connection: Any) -> str:
-    """Return what the collation of a column compares a name by: MariaDB and MySQL take "àlice" for "alice"."""
-    # Letter by letter: a collation may take "ß" for an "s", but hardly for the two that it has for capitals.
+    """Return what the collation of a column compares a name by: MariaDB and MySQL take "àlice" for
+    "alice"."""
+    # Letter by letter: a collation may take "ß" for an "s", but hardly for the two that it has for
+    # capitals.
     capitals = (letter.upper() if len(letter.upper()) == 1 else letter for letter in name)
     text = unicodedata.normalize("NFKC", "".join(capitals)).strip()
     quote = connection.ops.quote_name
     # A text takes the collation of the column that it is in a union with. No row is read.
     sql = (
         f"SELECT HEX(WEIGHT_STRING(name)) FROM (SELECT {quote(field.column)} AS name "  # noqa: S608
-        f"FROM {quote(field.model._meta.db_table)} WHERE 1 = 0 UNION ALL SELECT %s UNION ALL SELECT ' ') AS names"
+        f"FROM {quote(field.model._meta.db_table)} WHERE 1 = 0 UNION ALL SELECT %s UNION ALL "
+        "SELECT ' ') AS names"
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, [text])

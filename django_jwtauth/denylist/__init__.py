@@ -20,12 +20,17 @@ def deny(entries: Sequence[DenylistEntry]) -> None:
     entries = sorted(entries, key=lambda entry: entry.value)
     ids = [encode_id(entry.value) for entry in entries]
     with transaction.atomic(using=alias):
-        DenylistEntry.objects.primary().bulk_create(entries, batch_size=BATCH, ignore_conflicts=True)
+        DenylistEntry.objects.primary().bulk_create(
+            entries, batch_size=BATCH, ignore_conflicts=True
+        )
     _enforce(ids)
 
 
-def deny_sessions(sessions: SessionQuerySet, keys: Sequence[UUID], reason: str, user_id: str) -> int:
-    """Do what ``deny`` does for those sessions of a queryset, all of one user, that have these keys.
+def deny_sessions(
+    sessions: SessionQuerySet, keys: Sequence[UUID], reason: str, user_id: str
+) -> int:
+    """Do what ``deny`` does for those sessions of a queryset, all of one user, that have these
+    keys.
 
     Until when is read from their rows as the entries are written. Returns how many entries are new.
     """
@@ -33,22 +38,29 @@ def deny_sessions(sessions: SessionQuerySet, keys: Sequence[UUID], reason: str, 
     ids = [encode_id(key) for key in keys]
     with transaction.atomic(using=alias):
         entries = DenylistEntry.objects.primary()
-        added = sum(entries.add_sessions(sessions.filter(pk__in=some), reason, user_id) for some in chunks(keys))
+        added = sum(
+            entries.add_sessions(sessions.filter(pk__in=some), reason, user_id)
+            for some in chunks(keys)
+        )
     _enforce(ids)
     return added
 
 
 def deny_issued_before(epoch: int, expires_at: datetime, reason: str) -> None:
     """Deny all access tokens of ours that were issued before an epoch, in seconds since 1970."""
-    entry = DenylistEntry(claim=DenylistEntry.Claim.IAT, value=UUID(int=epoch), expires_at=expires_at, reason=reason)
+    entry = DenylistEntry(
+        claim=DenylistEntry.Claim.IAT, value=UUID(int=epoch), expires_at=expires_at, reason=reason
+    )
     DenylistEntry.objects.primary().bulk_create([entry], ignore_conflicts=True)
     transaction.on_commit(denylist.clear, using=write_alias())
 
 
 def _enforce(ids: Sequence[str]) -> None:
-    """Deny ids in this process, from the commit on: a transaction that is rolled back denies nothing.
+    """Deny ids in this process, from the commit on: a transaction that is rolled back denies
+    nothing.
 
-    By a change of the snapshot rather than a load, for the load that is under way may have read before the commit.
+    By a change of the snapshot rather than a load, for the load that is under way may have read
+    before the commit.
     """
     alias = write_alias()
     if _is_in_test_case(connections[alias]):

@@ -1,7 +1,7 @@
 """Read the denylist from the database: whole, each time.
 
-A row gets its id and its times before its transaction commits. Reading only the rows that look newer than the last
-ones seen would therefore miss the revocations of slow transactions.
+A row gets its id and its times before its transaction commits. Reading only the rows that look
+newer than the last ones seen would therefore miss the revocations of slow transactions.
 """
 
 from collections.abc import Set
@@ -20,7 +20,8 @@ MAX_BYTES_AT_ONCE = 5000 * PADDED_ID_BYTES
 
 
 class PaddedIds(models.Aggregate):
-    """All UUIDs of a column in one value, each followed by two zero bytes. SQLite returns hexadecimal digits."""
+    """All UUIDs of a column in one value, each followed by two zero bytes. SQLite returns
+    hexadecimal digits."""
 
     output_field = models.TextField()
 
@@ -31,7 +32,9 @@ class PaddedIds(models.Aggregate):
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
         """Return the SQL for MariaDB."""
-        template = "GROUP_CONCAT(UNHEX(CONCAT(REPLACE(%(expressions)s, '-', ''), '0000')) SEPARATOR '')"
+        template = (
+            "GROUP_CONCAT(UNHEX(CONCAT(REPLACE(%(expressions)s, '-', ''), '0000')) SEPARATOR '')"
+        )
         return self.as_sql(compiler, connection, template=template, **context)
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
@@ -83,5 +86,6 @@ def _to_bytes(joined: str | bytes | None) -> bytes:
 
 
 def _prefix() -> Substr:
-    """Group by the first two hexadecimal digits: MariaDB cuts a group that is longer than ``group_concat_max_len``."""
+    """Group by the first two hexadecimal digits: MariaDB cuts a group that is longer than
+    ``group_concat_max_len``."""
     return Substr(Cast("value", models.CharField()), 1, 2)

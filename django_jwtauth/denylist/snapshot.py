@@ -1,8 +1,9 @@
-"""The denylist of a process: a snapshot of the rows in the database, which costs a request no query.
+"""The denylist of a process: a snapshot of the rows in the database, which costs a request no
+query.
 
-It is loaded in a thread and on a connection of its own. A request waits at most ``MAX_WAIT_SECONDS`` for that, so a
-database that hangs does not hold up requests that need no database; and the load does not see the old view of a
-request's long transaction.
+It is loaded in a thread and on a connection of its own. A request waits at most
+``MAX_WAIT_SECONDS`` for that, so a database that hangs does not hold up requests that need no
+database; and the load does not see the old view of a request's long transaction.
 """
 
 import logging
@@ -89,11 +90,16 @@ class Denylist:
         config = get_config()
         if config.denylist_interval is None:
             return
-        # A snapshot older than this is used by no request, and a younger one has what was denied before it.
+        # A snapshot older than this is used by no request, and a younger one has what was denied
+        # before it.
         kept = max(config.denylist_interval, config.denylist_max_staleness).total_seconds()
 
         def change(snapshot: Snapshot) -> Snapshot:
-            own = {key: added for key, added in snapshot.own.items() if now.monotonic - added.monotonic <= kept}
+            own = {
+                key: added
+                for key, added in snapshot.own.items()
+                if now.monotonic - added.monotonic <= kept
+            }
             return replace(snapshot, own=own | dict.fromkeys(ids, now))
 
         self._reloader.change(change)
@@ -104,7 +110,10 @@ class Denylist:
         if config.denylist_interval is None:
             self._reloader.pin(NOTHING_LOADED)
             return NOTHING_LOADED
-        ages = config.denylist_interval.total_seconds(), config.denylist_max_staleness.total_seconds()
+        ages = (
+            config.denylist_interval.total_seconds(),
+            config.denylist_max_staleness.total_seconds(),
+        )
         held = self._reloader.held
         if held.value.source is not None and arrived.since(held.as_of) <= max(ages):
             # Requests that read other tables do not replace a snapshot that is in use.
@@ -128,8 +137,10 @@ def _check_source(source: Source) -> None:
         logger.exception("The database router cannot tell where the denylist is.")
     else:
         logger.error(
-            "The denylist of this process was read from %r, and this request uses another database or schema. "
-            "It is refused: tokens and sessions of tenants with tables of their own are not told apart.",
+            "The denylist of this process was read from %r, and this request uses another "
+            "database or schema. "
+            "It is refused: tokens and sessions of tenants with tables of their own are not told "
+            "apart.",
             source,
         )
     raise DenylistUnavailableError
@@ -141,7 +152,9 @@ def _keep_own(held: Snapshot, found: Held[Snapshot]) -> Snapshot:
 
 
 def _log_failure(error: Exception) -> None:
-    logger.warning("The denylist could not be loaded; the last one is used while it may be.", exc_info=error)
+    logger.warning(
+        "The denylist could not be loaded; the last one is used while it may be.", exc_info=error
+    )
 
 
 def _plan() -> Plan[Snapshot]:
@@ -152,8 +165,11 @@ def _plan() -> Plan[Snapshot]:
 
 
 def _is_seen_here_only(connection: Any) -> bool:
-    """Whether other connections do not see what this one does: in a ``TestCase``, or with SQLite in memory."""
-    return _is_in_test_case(connection) or (connection.vendor == "sqlite" and connection.is_in_memory_db())
+    """Whether other connections do not see what this one does: in a ``TestCase``, or with SQLite in
+    memory."""
+    return _is_in_test_case(connection) or (
+        connection.vendor == "sqlite" and connection.is_in_memory_db()
+    )
 
 
 def _is_in_test_case(connection: Any) -> bool:
@@ -175,7 +191,8 @@ def _read_apart(alias: str, before: Snapshot) -> Snapshot:
 
 
 def _unpooled(alias: str) -> Any:
-    """Return a new connection outside of Django's pool, where requests would delay a load for as long as they queue."""
+    """Return a new connection outside of Django's pool, where requests would delay a load for as
+    long as they queue."""
     connection = connections.create_connection(alias)
     settings = connection.settings_dict
     options = {name: value for name, value in settings["OPTIONS"].items() if name != "pool"}

@@ -19,16 +19,23 @@ Source = tuple[str, str | None]
 def tables_differ_by_schema() -> bool:
     """Whether each tenant has a schema with tables of its own for sessions or users."""
     configs = {Session._meta.app_config, get_user_model()._meta.app_config}
-    names = [{config.name, f"{type(config).__module__}.{type(config).__qualname__}"} for config in configs if config]
+    names = [
+        {config.name, f"{type(config).__module__}.{type(config).__qualname__}"}
+        for config in configs
+        if config
+    ]
     shared, of_tenants = _app_lists()
     if any(not own.isdisjoint(of_tenants) for own in names):
         return True
     engine = str(connections.settings[write_alias()]["ENGINE"])
-    return engine.partition(".")[0] in SCHEMA_PACKAGES and any(own.isdisjoint(shared) for own in names)
+    return engine.partition(".")[0] in SCHEMA_PACKAGES and any(
+        own.isdisjoint(shared) for own in names
+    )
 
 
 def _app_lists() -> tuple[set[str], set[str]]:
-    """Return the apps with tables in the shared schema, and those with tables in the schemas of tenants."""
+    """Return the apps with tables in the shared schema, and those with tables in the schemas of
+    tenants."""
     public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
     types: dict[str, Any] = getattr(settings, "TENANT_TYPES", {})
     shared, of_tenants = _listed("SHARED_APPS"), _listed("TENANT_APPS")
@@ -43,7 +50,8 @@ def _listed(name: str) -> set[str]:
 
 
 def source_of(connection: Any) -> Source | None:
-    """Return where this connection reads our tables, or None where all connections read the same ones."""
+    """Return where this connection reads our tables, or None where all connections read the same
+    ones."""
     schema = getattr(connection, "schema_name", None)
     if schema is not None and tables_differ_by_schema():
         return connection.alias, schema
@@ -53,4 +61,6 @@ def source_of(connection: Any) -> Source | None:
 def is_current(source: Source) -> bool:
     """Whether this request reads our tables from there. Raises what a router raises."""
     alias, schema = source
-    return write_alias() == alias and (schema is None or getattr(connections[alias], "schema_name", None) == schema)
+    return write_alias() == alias and (
+        schema is None or getattr(connections[alias], "schema_name", None) == schema
+    )

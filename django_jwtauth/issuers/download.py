@@ -1,4 +1,5 @@
-"""One small document by HTTP, from a server that is not trusted to be quick, brief or well-behaved."""
+"""One small document by HTTP, from a server that is not trusted to be quick, brief or
+well-behaved."""
 
 import io
 import ipaddress
@@ -9,7 +10,8 @@ from http.client import HTTPResponse
 from urllib.parse import SplitResult, urlsplit
 
 TIME_LIMIT = 5.0
-"""Seconds for all of a download but the resolution of the name, however many bytes trickle in meanwhile."""
+"""Seconds for all of a download but the resolution of the name, however many bytes trickle in
+meanwhile."""
 SIZE_LIMIT = 64 * 1024
 """Bytes of an answer, status line and headers included."""
 PORTS = {"https": 443, "http": 80}
@@ -20,7 +22,8 @@ class DownloadError(OSError):
 
 
 def is_safe_url(url: str) -> bool:
-    """Whether a URL is one to download from: HTTPS, or plain HTTP on loopback, without credentials in it."""
+    """Whether a URL is one to download from: HTTPS, or plain HTTP on loopback, without credentials
+    in it."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -46,7 +49,8 @@ def _is_loopback(host: str) -> bool:
 def download(url: str) -> bytes:
     """Return the body of the answer to a GET of a safe URL.
 
-    No redirect is followed, no proxy used, no cookie kept, and no status but 200 is an answer. Raises
+    No redirect is followed, no proxy used, no cookie kept, and no status but 200 is an answer.
+    Raises
     ``OSError``, of which ``DownloadError`` is one, or ``http.client.HTTPException``.
     """
     deadline = time.monotonic() + TIME_LIMIT
@@ -83,7 +87,8 @@ def _connect(parts: SplitResult, deadline: float) -> socket.socket:
             error = failure
             continue
         try:
-            # Half of the time, but for the last one: an address that does not answer must leave some for the next.
+            # Half of the time, but for the last one: an address that does not answer must leave
+            # some for the next.
             is_last = position == len(addresses) - 1
             connection.settimeout(_left(deadline) / (1 if is_last else 2))
             connection.connect(address)

@@ -1,4 +1,5 @@
-"""Keys that an issuer publishes as a JWK Set: fetched on demand, shared by requests, kept for a while.
+"""Keys that an issuer publishes as a JWK Set: fetched on demand, shared by requests, kept for a
+while.
 
 A request waits for a fetch only where no good set is held.
 """

@@ -1,4 +1,5 @@
-"""This site as an issuer, with the keys of ``SIGNING_KEYS`` or those derived from ``SECRET_KEY``."""
+"""This site as an issuer, with the keys of ``SIGNING_KEYS`` or those derived from
+``SECRET_KEY``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,11 +70,12 @@ def load_keys(entry: Mapping[str, Any] | str) -> list[Key]:
 
 @sensitive_variables()
 def secret_keys() -> tuple[bytes, ...]:
-    """Return ``SECRET_KEY``, then its fallbacks. Raises ``UnusableKeyError`` for a guessable one."""
+    """Return ``SECRET_KEY``, then its fallbacks. Raises ``UnusableKeyError`` for an empty one."""
     secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
     if not all(isinstance(secret, str | bytes) and secret for secret in secrets):
         raise UnusableKeyError(
-            "SECRET_KEY_FALLBACKS holds an empty or ill-typed key, under which anybody could sign. Remove it."
+            "SECRET_KEY_FALLBACKS holds an empty or ill-typed key, under which anybody could "
+            "sign. Remove it."
         )
     return tuple(force_bytes(secret, errors="surrogatepass") for secret in secrets)
 

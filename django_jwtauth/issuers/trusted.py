@@ -87,7 +87,8 @@ class TrustedIssuer:
 
     @property
     def keys_without_kid(self) -> list[int]:
-        """Positions of ``keys`` that neither the issuer's ``kid`` nor their algorithm can select."""
+        """Positions of ``keys`` that neither the issuer's ``kid`` nor their algorithm can
+        select."""
         if not isinstance(self.ring, KeyRing):
             return []
         pairs = list(zip(self.keys or (), self.ring.keys, strict=True))
@@ -141,7 +142,9 @@ def _listed(value: Any) -> list[Any]:
 
 def _values(value: Any) -> set[tuple[bool, Any]]:
     # Told apart, or True would be 1. Not by their types, which in settings may be those of an enum.
-    return {(isinstance(item, bool), item) for item in _listed(value) if isinstance(item, str | int)}
+    return {
+        (isinstance(item, bool), item) for item in _listed(value) if isinstance(item, str | int)
+    }
 
 
 def _load_public(position: int, entry: Any) -> Key:
@@ -150,7 +153,9 @@ def _load_public(position: int, entry: Any) -> Key:
     except UnusableKeyError as error:
         raise UnusableKeyError(f"KEYS[{position}]: {error}") from error
     if key.signing_key is not None and not key.is_symmetric:
-        raise UnusableKeyError(f"KEYS[{position}]: This is a private key. Write the PUBLIC_KEY of it, which is enough.")
+        raise UnusableKeyError(
+            f"KEYS[{position}]: This is a private key. Write the PUBLIC_KEY of it, which is enough."
+        )
     return key
 
 
@@ -158,9 +163,9 @@ MEMBERS = {
     "JWKS_URL": Rule(
         lambda value: isinstance(value, str) and is_safe_url(value),
         "Write an https URL without credentials, such as "
-        '"https://id.example.com/.well-known/jwks.json"; http is for 127.0.0.1 and localhost. Where '
-        "the issuer has no TLS, as in a private network, give it TLS or write its public keys as "
-        "KEYS instead.",
+        '"https://id.example.com/.well-known/jwks.json"; http is for 127.0.0.1 and localhost. '
+        "Where the issuer has no TLS, as in a private network, give it TLS or write its public "
+        "keys as KEYS instead.",
     ),
     "KEYS": Rule(
         is_filled_list,
@@ -178,7 +183,8 @@ MEMBERS = {
     ),
     "TYP": Rule(
         one_or_more(none_or(is_text)),
-        'Write what its tokens have in the header "typ", such as "at+jwt" or "JWT"; None where they have none.',
+        'Write what its tokens have in the header "typ", such as "at+jwt" or "JWT"; None where '
+        "they have none.",
     ),
     "REQUIRED_CLAIMS": Rule(
         dict_of(one_or_more(instance_of(str, int))),

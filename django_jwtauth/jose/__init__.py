@@ -1,1 +1,2 @@
-"""The standards: base64url, strict JSON, keys and JWK Sets. Neither settings nor the database are read here."""
+"""The standards: base64url, strict JSON, keys and JWK Sets. Neither settings nor the database are
+read here."""

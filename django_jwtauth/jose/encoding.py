@@ -1,4 +1,5 @@
-"""base64url without padding (RFC 7515 section 2), read strictly, and the 22-character ids made of it."""
+"""base64url without padding (RFC 7515 section 2), read strictly, and the 22-character ids made of
+it."""
 
 import binascii
 import re
@@ -21,7 +22,8 @@ PADDED_ID_BYTES = 18
 """Of an id and two zero bytes: a multiple of three, so that each is encoded apart in base64."""
 ID_CHARACTERS = 22
 ID_VERSION = 4
-# The version is in the 9th character, the variant in the 11th; 128 bits leave four bits of the last one unused.
+# The version is in the 9th character, the variant in the 11th; 128 bits leave four bits of the last
+# one unused.
 _ID = re.compile(r"[A-Za-z0-9_-]{8}[Q-T][A-Za-z0-9_-][CGKOSWaeimquy26-][A-Za-z0-9_-]{10}[AQgw]")
 
 
@@ -33,8 +35,8 @@ def b64url_encode(data: bytes) -> str:
 def b64url_decode(text: str) -> bytes:
     """Decode base64url without padding; the text must be the one and only encoding of its bytes.
 
-    Raises ``ValueError`` for padding, foreign characters, an impossible length, and unused bits that
-    are not zero (RFC 4648 section 3.5).
+    Raises ``ValueError`` for padding, foreign characters, an impossible length, and unused bits
+    that are not zero (RFC 4648 section 3.5).
     """
     raw = text.encode("ascii")
     padding, last = _TAILS.get(len(raw) % 4, (b"", b""))

@@ -23,11 +23,13 @@ SUITING = {
     ("EC", "P-521"): ("ES512",),
     ("OKP", "Ed25519"): ("EdDSA",),
 }
-"""The algorithms that a JWK may be for, by its ``kty`` and ``crv`` (RFC 7518 section 6, RFC 8037 section 2)."""
+"""The algorithms that a JWK may be for, by its ``kty`` and ``crv`` (RFC 7518 section 6, RFC 8037
+section 2)."""
 
 
 def read_jwk_set(document: bytes, algorithms: tuple[str, ...], iss: str) -> dict[str, Key]:
-    """Return the usable keys of a JWK Set by their ids; the others are left out (RFC 7517 section 5).
+    """Return the usable keys of a JWK Set by their ids; the others are left out (RFC 7517 section
+    5).
 
     Raises ``ValueError`` where the document is no JWK Set.
     """
@@ -46,7 +48,9 @@ def read_jwk_set(document: bytes, algorithms: tuple[str, ...], iss: str) -> dict
         except Exception as error:  # an odd key must not cost the others
             # Other exceptions may repeat what was sent.
             reason = error if isinstance(error, UnusableKeyError) else "It cannot be read."
-            logger.warning("Key %d in the JWK Set of the issuer %r is not used: %s", position, iss, reason)
+            logger.warning(
+                "Key %d in the JWK Set of the issuer %r is not used: %s", position, iss, reason
+            )
     counts = Counter(key.kid for key in keys)
     if len(counts) < len(keys):
         logger.warning("Keys in the JWK Set of the issuer %r are not used: they share an id.", iss)
@@ -69,7 +73,8 @@ def _read_jwk(jwk: Any, algorithms: tuple[str, ...]) -> Key:
         raise UnusableKeyError(
             "It is for none of ALGORITHMS."
             if not fitting
-            else 'It does not say which of ALGORITHMS it is for. Write the one, such as "ALGORITHMS": ["RS256"].'
+            else "It does not say which of ALGORITHMS it is for. Write the one, such as "
+            '"ALGORITHMS": ["RS256"].'
         )
     public = {name: jwk[name] for name in THUMBPRINT_MEMBERS[kty] if name in jwk}
     key = Key.from_dict({"ALGORITHM": fitting[0], "PUBLIC_KEY": public, "KID": jwk.get("kid")})

@@ -1,4 +1,5 @@
-"""Keys: each has one algorithm and is loaded once. A key ring is private and ordered; its JWK Set is public."""
+"""Keys: each has one algorithm and is loaded once. A key ring is private and ordered; its JWK Set
+is public."""
 
 import hashlib
 import json
@@ -59,7 +60,9 @@ class Key:
             signing_key = verifying_key = read_secret(entry["SECRET"], algorithm)
         elif private := entry.get("PRIVATE_KEY"):
             # An empty passphrase is none: a variable that is not set.
-            signing_key, own_kid = read_key("PRIVATE_KEY", private, algorithm, entry.get("PASSPHRASE") or None)
+            signing_key, own_kid = read_key(
+                "PRIVATE_KEY", private, algorithm, entry.get("PASSPHRASE") or None
+            )
             verifying_key = signing_key.public_key()
         else:
             verifying_key, own_kid = read_key("PUBLIC_KEY", entry["PUBLIC_KEY"], algorithm)
@@ -67,7 +70,9 @@ class Key:
         if kid is None:
             kid = thumbprint(implementation.to_jwk(verifying_key, as_dict=True))[:8]
         elif not isinstance(kid, str) or not kid or not kid.isprintable():
-            raise UnusableKeyError('KID is not printable text. Write one such as "2026-01", or leave it out.')
+            raise UnusableKeyError(
+                'KID is not printable text. Write one such as "2026-01", or leave it out.'
+            )
         return cls(kid, algorithm, verifying_key, signing_key, implementation)
 
     def sign(self, data: bytes) -> bytes:
@@ -75,7 +80,8 @@ class Key:
         return self.implementation.sign(data, self.signing_key)
 
     def verify(self, data: bytes, signature: bytes) -> bool:
-        """Tell whether ``signature`` is one of this key for ``data``; compared in constant time where it matters."""
+        """Tell whether ``signature`` is one of this key for ``data``; compared in constant time
+        where it matters."""
         return self.implementation.verify(data, self.verifying_key, signature)
 
     @property
@@ -115,7 +121,9 @@ class KeyRing:
 def thumbprint(jwk: Mapping[str, Any]) -> str:
     """Return the SHA-256 thumbprint of a JWK in base64url (RFC 7638 section 3)."""
     required = {name: jwk[name] for name in THUMBPRINT_MEMBERS[jwk["kty"]]}
-    return b64url_encode(hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest())
+    return b64url_encode(
+        hashlib.sha256(json.dumps(required, separators=(",", ":")).encode()).digest()
+    )
 
 
 def generate_private_key(algorithm: str) -> str:

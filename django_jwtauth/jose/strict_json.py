@@ -5,7 +5,8 @@ import re
 from typing import Any
 
 MAX_DEPTH = 128
-"""Maximum nesting of arrays and objects. Python's own limit depends on its version and on the depth of the caller."""
+"""Maximum nesting of arrays and objects. Python's own limit depends on its version and on the depth
+of the caller."""
 MAX_CONTAINERS = 2048
 """Maximum number of arrays and objects."""
 WHITE_SPACE = " \t\r\n"  # of JSON; Python's own is more (RFC 8259 section 2)
@@ -22,13 +23,15 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-# The next bracket outside of strings, or the end. It matches at every position, and possessively: it is linear.
+# The next bracket outside of strings, or the end. It matches at every position, and possessively:
+# it is linear.
 _BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"?)*+([\[\]{}]|\Z)', re.DOTALL)
 _JSON = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
 
 
 def read_object(data: bytes, most: int = MAX_CONTAINERS) -> dict[str, Any]:
-    """Return the JSON object that these bytes are, in UTF-8 and with nothing but white space around it.
+    """Return the JSON object that these bytes are, in UTF-8 and with nothing but white space around
+    it.
 
     ``most``, at least ``MAX_DEPTH``, is the maximum number of arrays and objects. Raises
     ``ValueError`` for anything else, for duplicate names, for NaN and infinities and for what
@@ -50,8 +53,9 @@ def read_object(data: bytes, most: int = MAX_CONTAINERS) -> dict[str, Any]:
 def check_nesting(data: bytes, most: int = MAX_CONTAINERS) -> None:
     """Refuse JSON in UTF-8 that is nested deeper than ``MAX_DEPTH`` or exceeds ``most`` containers.
 
-    Call this before parsing. Python's scanner recurses in C: deep JSON overflows the stack of a thread with a small one
-    and ends the process, where no exception can be caught. Raises ``ValueError``.
+    Call this before parsing. Python's scanner recurses in C: deep JSON overflows the stack of a
+    thread with a small one and ends the process, where no exception can be caught. Raises
+    ``ValueError``.
     """
     if data.count(b"[") + data.count(b"{") <= min(MAX_DEPTH, most):
         return
@@ -61,6 +65,8 @@ def check_nesting(data: bytes, most: int = MAX_CONTAINERS) -> None:
             depth += 1
             containers += 1
             if depth > MAX_DEPTH or containers > most:
-                raise ValueError(f"JSON nested deeper than {MAX_DEPTH}, or with over {most} arrays and objects")
+                raise ValueError(
+                    f"JSON nested deeper than {MAX_DEPTH}, or with over {most} arrays and objects"
+                )
         else:
             depth -= 1

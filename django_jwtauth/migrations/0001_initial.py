@@ -20,7 +20,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="DenylistEntry",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 (
                     "claim",
                     models.CharField(
@@ -38,10 +43,15 @@ class Migration(migrations.Migration):
                 (
                     "expires_at",
                     models.DateTimeField(
-                        db_index=True, help_text="Nothing that it denies is valid after this.", verbose_name="expires"
+                        db_index=True,
+                        help_text="Nothing that it denies is valid after this.",
+                        verbose_name="expires",
                     ),
                 ),
-                ("denied_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="denied")),
+                (
+                    "denied_at",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="denied"),
+                ),
                 (
                     "reason",
                     models.CharField(
@@ -63,7 +73,9 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "denylist entry",
                 "verbose_name_plural": "denylist entries",
-                "constraints": [models.UniqueConstraint(fields=("claim", "value"), name="jwtauth_denied_once")],
+                "constraints": [
+                    models.UniqueConstraint(fields=("claim", "value"), name="jwtauth_denied_once")
+                ],
             },
         ),
         migrations.CreateModel(
@@ -72,27 +84,43 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=django_jwtauth.jose.encoding.new_id, editable=False, primary_key=True, serialize=False
+                        default=django_jwtauth.jose.encoding.new_id,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
                     ),
                 ),
-                ("nonce", models.BinaryField(default=django_jwtauth.models.new_nonce, max_length=16)),
+                (
+                    "nonce",
+                    models.BinaryField(default=django_jwtauth.models.new_nonce, max_length=16),
+                ),
                 (
                     "generation",
                     models.PositiveIntegerField(
-                        default=0, help_text="How often it was refreshed.", verbose_name="generation"
+                        default=0,
+                        help_text="How often it was refreshed.",
+                        verbose_name="generation",
                     ),
                 ),
                 ("auth_hash", models.CharField(editable=False, max_length=128)),
                 (
                     "access_expires_at",
                     models.DateTimeField(
-                        help_text="The latest expiry of any access token handed out.", verbose_name="last access until"
+                        help_text="The latest expiry of any access token handed out.",
+                        verbose_name="last access until",
                     ),
                 ),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="logged in")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="logged in"
+                    ),
+                ),
                 (
                     "refreshed_at",
-                    models.DateTimeField(help_text="By the clock of the database.", verbose_name="refreshed"),
+                    models.DateTimeField(
+                        help_text="By the clock of the database.", verbose_name="refreshed"
+                    ),
                 ),
                 (
                     "expires_at",
@@ -104,7 +132,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "ends_at",
-                    models.DateTimeField(help_text="No refresh extends the session past this.", verbose_name="ends"),
+                    models.DateTimeField(
+                        help_text="No refresh extends the session past this.", verbose_name="ends"
+                    ),
                 ),
                 ("revoked_at", models.DateTimeField(null=True, verbose_name="revoked")),
                 (

@@ -1,7 +1,8 @@
 """A value that each process loads, shares between its requests, and reloads before it is too old.
 
-Stale-while-revalidate with single-flight: one load at a time, in the background while the value is good, waited for
-where it is too old. The process id is compared as well, for uWSGI forks without the hooks of ``os.register_at_fork``.
+Stale-while-revalidate with single-flight: one load at a time, in the background while the value is
+good, waited for where it is too old. The process id is compared as well, for uWSGI forks without
+the hooks of ``os.register_at_fork``.
 """
 
 import logging
@@ -18,12 +19,13 @@ from .clock import NEVER, Moment
 T = TypeVar("T")
 
 REFRESH_AT = 0.7, 0.8
-"""Refresh in the background at this part of the maximum age, jittered so that workers started together do not reload
-in step."""
+"""Refresh in the background at this part of the maximum age, jittered so that workers started
+together do not reload in step."""
 MAX_LOAD_SECONDS = 10.0
 """A load that takes longer is given up and replaced; the next one may take twice as long."""
 WAIT_AFTER_HANG = 0.25
-"""Part of ``max_wait`` to wait for a load while the last one hung: enough for a source that answers again."""
+"""Part of ``max_wait`` to wait for a load while the last one hung: enough for a source that answers
+again."""
 FOREVER = float("inf")
 
 logger = logging.getLogger("django_jwtauth")
@@ -34,7 +36,8 @@ class TooOldError(Exception):
 
 
 class Plan(NamedTuple, Generic[T]):
-    """How to load: made in the thread of the request, which may hold what a background thread lacks."""
+    """How to load: made in the thread of the request, which may hold what a background thread
+    lacks."""
 
     load: Callable[[T], T]
     """Takes the value held so far and returns the next one."""
@@ -70,7 +73,8 @@ class _Load:
 
 @dataclass(eq=False)
 class _State:
-    """What belongs to one process, and must not be inherited by a fork: a lock, and a load in a thread."""
+    """What belongs to one process, and must not be inherited by a fork: a lock, and a load in a
+    thread."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     load: _Load | None = None
@@ -83,9 +87,10 @@ class _State:
 class Reloader(Generic[T]):
     """Holds a value. It is loaded by the first request that asks, never at start.
 
-    ``plan`` returns how to load and ``merge(held, found)`` what to hold then. ``on_failure`` is told why a load
-    failed. ``max_wait``: seconds for which a request waits for a load. ``cooldown``: seconds after a failure until
-    the next load begins; ``first_cooldown``: the same while nothing is held.
+    ``plan`` returns how to load and ``merge(held, found)`` what to hold then. ``on_failure`` is
+    told why a load failed. ``max_wait``: seconds for which a request waits for a load.
+    ``cooldown``: seconds after a failure until the next load begins; ``first_cooldown``: the same
+    while nothing is held.
     """
 
     def __init__(
@@ -125,7 +130,8 @@ class Reloader(Generic[T]):
         self.held = Held(value, Moment.now(), FOREVER, FOREVER)
 
     def change(self, change: Callable[[T], T]) -> None:
-        """Change the value that is held. Where none is held or being loaded, a later load knows better."""
+        """Change the value that is held. Where none is held or being loaded, a later load knows
+        better."""
         state = self._state()
         with state.lock:
             if self._holds_something() or state.load is not None:
@@ -134,18 +140,22 @@ class Reloader(Generic[T]):
     def get(self, arrived: Moment, max_age: float, max_staleness: float) -> T:
         """Return the value for a request that arrived then; both ages in seconds.
 
-        Past ``max_age`` the request waits for a load. An older value is returned only where that load fails or
-        takes too long, and never past ``max_staleness``: then it raises ``TooOldError``.
+        Past ``max_age`` the request waits for a load. An older value is returned only where that
+        load fails or takes too long, and never past ``max_staleness``: then it raises
+        ``TooOldError``.
         """
         held = self.held
         if arrived.monotonic < held.due_monotonic and arrived.wall < held.due_wall:
             return held.value
         if arrived.since(held.as_of) <= max_age:
             self._begin(arrived, max_age)
-        # ``held`` is read anew each time: another thread may clear it, and nothing held would be nothing denied.
-        # The load under way may have begun too long before this request arrived. Then the next one counts.
+        # ``held`` is read anew each time: another thread may clear it, and nothing held would be
+        # nothing denied. The load under way may have begun too long before this request arrived.
+        # Then the next one counts.
         for _ in range(2):
-            load = self._begin(arrived, max_age) if arrived.since(self.held.as_of) > max_age else None
+            load = (
+                self._begin(arrived, max_age) if arrived.since(self.held.as_of) > max_age else None
+            )
             if load is None or not self._wait(load, arrived):
                 break
         held = self.held
@@ -154,10 +164,12 @@ class Reloader(Generic[T]):
         return held.value
 
     def renew(self, arrived: Moment, max_age: float, cooldown: float) -> bool:
-        """Load anew for a request that misses something in the value, unless a load began less than ``cooldown`` ago.
+        """Load anew for a request that misses something in the value, unless a load began less than
+        ``cooldown`` ago.
 
-        Only the request that starts a load waits for it, or a flood of them would occupy every thread. Returns
-        whether the value is the truth by now: no load is under way, and the last one did not fail.
+        Only the request that starts a load waits for it, or a flood of them would occupy every
+        thread. Returns whether the value is the truth by now: no load is under way, and the last
+        one did not fail.
         """
         self._begin(arrived, max_age, cooldown)
         state = self._state()
@@ -192,7 +204,8 @@ class Reloader(Generic[T]):
         return False
 
     def _begin(self, arrived: Moment, max_age: float, cooldown: float = 0.0) -> _Load | None:
-        """Begin a load unless one is under way. Return the one to wait for, or None where no wait is worth it."""
+        """Begin a load unless one is under way. Return the one to wait for, or None where no wait
+        is worth it."""
         state = self._state()
         with state.lock:
             now = Moment.now()
@@ -207,7 +220,8 @@ class Reloader(Generic[T]):
                 state.begun_at = load.begun
         if load is not under_way:
             self._start(load)
-        # One request has timed out waiting for it. Others do not wait as well, unless they have nothing to go on with.
+        # One request has timed out waiting for it. Others do not wait as well, unless they have
+        # nothing to go on with.
         return None if load.is_slow and self._holds_something() else load
 
     def _is_cooling_down(self, state: _State, now: Moment, cooldown: float) -> bool:
@@ -218,11 +232,13 @@ class Reloader(Generic[T]):
         try:
             plan = self._plan()
             if plan.in_background:
-                run = threading.Thread(target=self._run, args=(load, plan), name=self.name, daemon=True)
+                run = threading.Thread(
+                    target=self._run, args=(load, plan), name=self.name, daemon=True
+                )
                 run.start()
         except Exception as error:
-            # No thread can be had, or a hook of the project raised. Raised further, it would end in an error
-            # report that shows the request's token.
+            # No thread can be had, or a hook of the project raised. Raised further, it would end in
+            # an error report that shows the request's token.
             self._on_failure(error)
             self._end(load, None)
         except BaseException:
@@ -253,13 +269,15 @@ class Reloader(Generic[T]):
                     else:
                         state.failed_at, state.hung = NEVER, False
                         self._hold(load, found)
-                    # Last, because it is read without the lock: then what the load has found is there.
+                    # Last, because it is read without the lock: then what the load has found is
+                    # there.
                     state.load = None
         finally:
             load.ended.set()
 
     def _hold(self, load: _Load, value: T) -> None:
-        # From the system: without the hooks of a fork all children inherit one state of the random module.
+        # From the system: without the hooks of a fork all children inherit one state of the random
+        # module.
         good_for = random.SystemRandom().uniform(*REFRESH_AT) * load.max_age
         as_of = load.begun
         found = Held(value, as_of, as_of.monotonic + good_for, as_of.wall + good_for)

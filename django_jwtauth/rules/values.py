@@ -53,7 +53,8 @@ def one_or_more(accepts: Test) -> Test:
 def dict_of(accepts: Test) -> Test:
     """Test for a dict whose names are text and whose values are accepted."""
     return lambda value: (
-        isinstance(value, Mapping) and all(is_text(name) and accepts(item) for name, item in value.items())
+        isinstance(value, Mapping)
+        and all(is_text(name) and accepts(item) for name, item in value.items())
     )
 
 

@@ -22,7 +22,8 @@ WRITTEN_CLAIMS = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "si
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPair:
-    """What a login or a refresh hands out; all but ``session`` is the body of the answer (RFC 6749 section 5.1)."""
+    """What a login or a refresh hands out; all but ``session`` is the body of the answer (RFC 6749
+    section 5.1)."""
 
     access_token: str = field(repr=False)
     token_type: str = "Bearer"  # noqa: S105
@@ -34,7 +35,9 @@ class TokenPair:
     session: Session
 
 
-def issue_pair(session: Session, user: Any, request: HttpRequest | None, now: datetime) -> TokenPair:
+def issue_pair(
+    session: Session, user: Any, request: HttpRequest | None, now: datetime
+) -> TokenPair:
     """Return the token pair of a session's current generation.
 
     Sets ``access_expires_at`` of the session to the expiry of the access token. The caller saves
@@ -43,7 +46,10 @@ def issue_pair(session: Session, user: Any, request: HttpRequest | None, now: da
     """
     config = get_config()
     issued = int(now.timestamp())
-    expires = min(issued + int(config.access_token_lifetime.total_seconds()), int(session.expires_at.timestamp()))
+    expires = min(
+        issued + int(config.access_token_lifetime.total_seconds()),
+        int(session.expires_at.timestamp()),
+    )
     session.access_expires_at = datetime.fromtimestamp(expires, UTC if settings.USE_TZ else None)
     claims = {
         "iss": config.issuer,
@@ -75,7 +81,11 @@ def _further_claims(user: Any, session: Session, request: HttpRequest | None) ->
         raise ImproperlyConfigured("JWTAUTH['CLAIMS'] returned no dict with text for keys.")
     written = sorted(WRITTEN_CLAIMS.intersection(claims))
     if written:
-        raise ImproperlyConfigured(f"JWTAUTH['CLAIMS'] returned {written[0]!r}, which the app itself writes.")
+        raise ImproperlyConfigured(
+            f"JWTAUTH['CLAIMS'] returned {written[0]!r}, which the app itself writes."
+        )
     if not isinstance(claims.get("scope", ""), str):
-        raise ImproperlyConfigured("JWTAUTH['CLAIMS'] returned a scope that is no string; write 'read write'.")
+        raise ImproperlyConfigured(
+            "JWTAUTH['CLAIMS'] returned a scope that is no string; write 'read write'."
+        )
     return claims

@@ -52,7 +52,9 @@ class AuthView(GenericAPIView[Any]):
             logger.error("The database failed a request to %r.", self.request.path, exc_info=exc)
             exc = UnavailableError()
         if isinstance(exc, CacheUnavailableError):
-            logger.error("The cache failed a request to %r.", self.request.path, exc_info=exc.__cause__)
+            logger.error(
+                "The cache failed a request to %r.", self.request.path, exc_info=exc.__cause__
+            )
         if isinstance(exc, JWTAuthError):
             exc = to_api_exception(exc, self.challenge, self.request)
         with _transactions_kept():
@@ -75,7 +77,9 @@ def _transactions_kept() -> Iterator[None]:
     # What DRF does: its exception handler marks every transaction of ATOMIC_REQUESTS for rollback.
     # Why this bends it: what a refusal has written must stay. Our views run outside of these
     # transactions, but the transaction of a TestCase, or of a caller, looks the same to DRF.
-    open_transactions = [(c, c.needs_rollback) for c in connections.all(initialized_only=True) if c.in_atomic_block]
+    open_transactions = [
+        (c, c.needs_rollback) for c in connections.all(initialized_only=True) if c.in_atomic_block
+    ]
     yield
     for connection, needs_rollback in open_transactions:
         connection.needs_rollback = needs_rollback

@@ -48,7 +48,14 @@ from ..tokens import refresh as refresh_tokens
 from ..tokens.pair import TokenPair
 from ..tokens.refresh import PresentedToken
 from .base import AuthView
-from .parsers import CHARSETS, LONGEST_BODY, BodyTooLarge, StrictFormParser, StrictJSONParser, StrictMultiPartParser
+from .parsers import (
+    CHARSETS,
+    LONGEST_BODY,
+    BodyTooLarge,
+    StrictFormParser,
+    StrictJSONParser,
+    StrictMultiPartParser,
+)
 
 logger = logging.getLogger("django_jwtauth")
 
@@ -143,7 +150,9 @@ class TokenPairView(TokenView):
             throttle.release(self._outcome)
         except Exception:
             # The cache failed. The refresh token is used by now, so the response must not be lost.
-            logger.exception("The outcome of a request to %r could not be counted.", self.request.path)
+            logger.exception(
+                "The outcome of a request to %r could not be counted.", self.request.path
+            )
 
     def build_response(self, pair: TokenPair) -> Response:
         """Return the response for a pair. Another transport puts the refresh token elsewhere."""

@@ -14,9 +14,12 @@ from ...jose.keys import Key, generate_private_key
 
 
 class Command(BaseCommand):
-    """``manage.py jwtauth_generate_key``: the key goes to standard output or a file, the advice to standard error."""
+    """``manage.py jwtauth_generate_key``: the key goes to standard output or a file, the advice to
+    standard error."""
 
-    help = "Makes a new key for SIGNING_KEYS: a private key, or for HS256, HS384 and HS512 a secret."
+    help = (
+        "Makes a new key for SIGNING_KEYS: a private key, or for HS256, HS384 and HS512 a secret."
+    )
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,7 +40,10 @@ class Command(BaseCommand):
             "--output",
             type=Path,
             metavar="FILE",
-            help="Write a new file that only you can read, instead of printing. One that is there is left alone.",
+            help=(
+                "Write a new file that only you can read, instead of printing. One that is there "
+                "is left alone."
+            ),
         )
 
     def handle(self, *, algorithm: str, format: str, output: Path | None, **options: Any) -> None:
@@ -51,9 +57,13 @@ class Command(BaseCommand):
             self._write(output, text)
         self.stderr.write(f"The kid of this key is {key.kid}. Keep the key out of the repository.")
         if format == "settings":
-            self.stderr.write('Set JWTAUTH["ISSUER"], and add that line to the list JWTAUTH["SIGNING_KEYS"].')
+            self.stderr.write(
+                'Set JWTAUTH["ISSUER"], and add that line to the list JWTAUTH["SIGNING_KEYS"].'
+            )
             return
-        self.stderr.write('Set JWTAUTH["ISSUER"], and add this to the list JWTAUTH["SIGNING_KEYS"]:')
+        self.stderr.write(
+            'Set JWTAUTH["ISSUER"], and add this to the list JWTAUTH["SIGNING_KEYS"]:'
+        )
         source = 'os.environ["JWT_KEY"]' if output is None else f"Path({str(output.absolute())!r})"
         if output is not None and key.is_symmetric:
             source += ".read_text().strip()"
@@ -65,14 +75,17 @@ class Command(BaseCommand):
         if format == "pem":
             return list(entry.values())[1]
         if key.is_symmetric:
-            raise CommandError("A secret is not written as a JWK. Leave out --format, or choose another algorithm.")
+            raise CommandError(
+                "A secret is not written as a JWK. Leave out --format, or choose another algorithm."
+            )
         jwk: dict[str, Any] = key.implementation.to_jwk(key.signing_key, as_dict=True)
         jwk.pop("key_ops", None)
         return json.dumps(jwk | key.public_jwk())
 
     def _write(self, path: Path, text: str) -> None:
         try:
-            # Fails where there is a file, a folder or a link. Nobody else can read the new file at any moment.
+            # Fails where there is a file, a folder or a link. Nobody else can read the new file at
+            # any moment.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w", encoding="ascii") as file:
                 file.write(f"{text}\n")

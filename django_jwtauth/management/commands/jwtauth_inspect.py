@@ -24,14 +24,17 @@ from ...tokens import refresh as refresh_tokens
 from ...tokens.access import get_codec
 
 STAGES = {
-    "form": "it is not three parts of base64url with a JSON object in the first and in the second, or it is too long "
-    "or nested too deep",
+    "form": "it is not three parts of base64url with a JSON object in the first and in the second, "
+    "or it is too long or nested too deep",
     "header": "the header asks for an extension by crit or b64",
     "issuer": "iss is neither the ISSUER of these settings nor one of TRUSTED_ISSUERS",
-    "typ": "the header's typ is not at+jwt, nor what TYP of a trusted issuer says, so it is no access token",
-    "key": "no key of the issuer has this kid and this alg; was it removed? Without kid, only one may have the alg",
+    "typ": "the header's typ is not at+jwt, nor what TYP of a trusted issuer says, so it is no "
+    "access token",
+    "key": "no key of the issuer has this kid and this alg; was it removed? Without kid, only one "
+    "may have the alg",
     "signature": "the key did not sign these bytes",
-    "claims": "a claim is missing, of a wrong type, not for a bearer token, or not as REQUIRED_CLAIMS say",
+    "claims": "a claim is missing, of a wrong type, not for a bearer token, or not as "
+    "REQUIRED_CLAIMS say",
     "audience": "none of aud is in the AUDIENCE for this issuer",
     "clock": "by the clock of this machine it has expired or is not valid yet",
     "denylist": "it was revoked, or its session was",
@@ -40,12 +43,17 @@ STAGES = {
 
 
 class Command(BaseCommand):
-    """``manage.py jwtauth_inspect``: ends with 0 for a token that would be accepted now and with 1 for another one.
+    """``manage.py jwtauth_inspect``: ends with 0 for a token that would be accepted now and with 1
+    for another one.
 
-    The predecessor of a current refresh token counts as another one, although it is forgiven for ``REUSE_LEEWAY``.
+    The predecessor of a current refresh token counts as another one, although it is forgiven for
+    ``REUSE_LEEWAY``.
     """
 
-    help = "Shows what a token says, and whether it would be accepted now or what refuses it. Nothing is changed."
+    help = (
+        "Shows what a token says, and whether it would be accepted now or what refuses it. "
+        "Nothing is changed."
+    )
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -54,7 +62,10 @@ class Command(BaseCommand):
             "token",
             nargs="?",
             default="-",
-            help="By default, or for -, it is read from standard input, which stays out of the shell's history.",
+            help=(
+                "By default, or for -, it is read from standard input, which stays out of the "
+                "shell's history."
+            ),
         )
 
     def handle(self, *, token: str, **options: Any) -> None:
@@ -95,13 +106,22 @@ class Command(BaseCommand):
         try:
             session = _find(presented.session_id)
         except DatabaseFailure as error:
-            raise CommandError("The database does not answer, and without it nothing is known.") from error
+            raise CommandError(
+                "The database does not answer, and without it nothing is known."
+            ) from error
         if session is None or not refresh_tokens.is_genuine(presented, bytes(session.nonce)):
-            self.stdout.write("Refresh token: of no session here, or made under another SECRET_KEY or ISSUER.")
+            self.stdout.write(
+                "Refresh token: of no session here, or made under another SECRET_KEY or ISSUER."
+            )
             return False
         age = session.generation - presented.generation
-        kind = {0: "the current one", 1: "the one before the current one"}.get(age, "an old one, whose use ends it")
-        self.stdout.write(f"Refresh token of the session {session.sid}: {kind if age >= 0 else 'one of its future'}.")
+        kind = {0: "the current one", 1: "the one before the current one"}.get(
+            age, "an old one, whose use ends it"
+        )
+        self.stdout.write(
+            f"Refresh token of the session {session.sid}: "
+            f"{kind if age >= 0 else 'one of its future'}."
+        )
         self.stdout.write(f"Session: {_state(session)}")
         return age == 0 and session.is_live(timezone.now()) and _user_of(session) == "active"
 
@@ -143,12 +163,14 @@ def _state(session: Session) -> str:
     if session.revoked_at:
         state = f"ended at {session.revoked_at.isoformat()} ({session.revoke_reason})"
     else:
-        state = f"{'live until' if session.is_live(timezone.now()) else 'expired at'} {session.expires_at.isoformat()}"
+        state = "live until" if session.is_live(timezone.now()) else "expired at"
+        state = f"{state} {session.expires_at.isoformat()}"
     return f"{state}; its user {str(session.user_id)!a} is {_user_of(session)}"
 
 
 def _user_of(session: Session) -> str:
-    """Return what a refresh would make of the session's user; only for one who is active it goes on."""
+    """Return what a refresh would make of the session's user; only for one who is active it goes
+    on."""
     if not get_user_model()._default_manager.filter(pk=session.user_id).exists():
         return "hidden by its model's manager"
     if not users.is_usable(session.user):

@@ -10,13 +10,16 @@ ROWS_OF_PROGRESS = 100_000
 
 
 class Command(BaseCommand):
-    """``manage.py jwtauth_prune``: run it daily, while the site runs. What is interrupted goes on the next time."""
+    """``manage.py jwtauth_prune``: run it daily, while the site runs. What is interrupted goes on
+    the next time."""
 
     help = "Deletes sessions and denylist entries that can concern no token any more."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
-        parser.add_argument("--batch-size", type=int, default=5000, help="Rows to delete at a time (5000).")
+        parser.add_argument(
+            "--batch-size", type=int, default=5000, help="Rows to delete at a time (5000)."
+        )
         parser.add_argument("--dry-run", action="store_true", help="Count them and delete nothing.")
 
     def handle(self, *, batch_size: int, dry_run: bool, **options: Any) -> None:

@@ -31,9 +31,13 @@ def duration(text: str) -> timedelta:
 
 
 class Command(BaseCommand):
-    """``manage.py jwtauth_revoke``: log out a user, a session, everybody. What is interrupted can be run again."""
+    """``manage.py jwtauth_revoke``: log out a user, a session, everybody. What is interrupted can
+    be run again."""
 
-    help = "Ends sessions: they cannot be refreshed, and their access tokens are refused everywhere within seconds."
+    help = (
+        "Ends sessions: they cannot be refreshed, and their access tokens are refused everywhere "
+        "within seconds."
+    )
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run what was typed."""
@@ -41,29 +45,47 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options."""
-        which = parser.add_argument_group("which sessions; at least one is needed, and all that are given must hold")
+        which = parser.add_argument_group(
+            "which sessions; at least one is needed, and all that are given must hold"
+        )
         which.add_argument("--user", metavar="NAME", help="Those of the user with this name.")
-        which.add_argument("--session", metavar="SID", help="The one with this id: a token's sid, or a UUID.")
+        which.add_argument(
+            "--session", metavar="SID", help="The one with this id: a token's sid, or a UUID."
+        )
         which.add_argument(
             "--token",
             metavar="TOKEN",
-            help="The one of this refresh or access token; - reads it from standard input, which leaves no trace.",
+            help=(
+                "The one of this refresh or access token; - reads it from standard input, which "
+                "leaves no trace."
+            ),
         )
         which.add_argument(
-            "--older-than", type=duration, metavar="AGE", help="Those that began longer ago, such as 12h or 30d."
+            "--older-than",
+            type=duration,
+            metavar="AGE",
+            help="Those that began longer ago, such as 12h or 30d.",
         )
         which.add_argument("--all", action="store_true", help="All.")
         parser.add_argument(
-            "--reason", choices=Reason.values, default=Reason.ADMIN, help="The reason to record (admin)."
+            "--reason",
+            choices=Reason.values,
+            default=Reason.ADMIN,
+            help="The reason to record (admin).",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Count those that are live, and end none.")
-        parser.add_argument("--no-input", action="store_false", dest="interactive", help="Do not ask.")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Count those that are live, and end none."
+        )
+        parser.add_argument(
+            "--no-input", action="store_false", dest="interactive", help="Do not ask."
+        )
 
     def handle(self, *, dry_run: bool, interactive: bool, reason: str, **options: Any) -> None:
         """End the sessions, and print a count."""
         chosen = self._choose(options)
         is_everybody = not any(options[name] for name in ("user", "session", "token", "older_than"))
-        # A restored backup may know no session, and yet the access tokens handed out since are accepted.
+        # A restored backup may know no session, and yet the access tokens handed out since are
+        # accepted.
         if not (is_everybody or chosen.exists()):
             self.stdout.write("No session is left to revoke.")
             return
@@ -74,7 +96,11 @@ class Command(BaseCommand):
         if interactive and not self._is_confirmed(count):
             raise CommandError("Nothing was revoked.")
         ended = 0
-        batches = sessions.revoke_everybody(reason) if is_everybody else sessions.revoke_in_batches(chosen, reason)
+        batches = (
+            sessions.revoke_everybody_in_batches(reason)
+            if is_everybody
+            else sessions.revoke_in_batches(chosen, reason)
+        )
         for ended_now in batches:
             ended += ended_now
             if count > sessions.MAX_SIGNALLED_SESSIONS:
@@ -82,16 +108,21 @@ class Command(BaseCommand):
         self.stdout.write(f"Revoked {ended} {noun(ended)}. {after_that()}")
 
     def _choose(self, options: dict[str, Any]) -> SessionQuerySet:
-        if options["older_than"] is None and not any(options[name] for name in ("user", "session", "token", "all")):
+        if options["older_than"] is None and not any(
+            options[name] for name in ("user", "session", "token", "all")
+        ):
             raise CommandError("Say which: --user, --session, --token, --older-than or --all.")
-        # Ended ones as well, while an access token of theirs may be alive: after a restore it is not on the denylist.
+        # Ended ones as well, while an access token of theirs may be alive: after a restore it is
+        # not on the denylist.
         chosen = Session.objects.primary().holding_access()
         if options["user"] is not None:
             chosen = chosen.filter(user_id=find_user(options["user"]).pk)
         if options["session"] is not None:
             session_id = read_id(options["session"])
             if session_id is None:
-                raise CommandError("--session is no id: write the 22 characters of a token's sid, or a UUID.")
+                raise CommandError(
+                    "--session is no id: write the 22 characters of a token's sid, or a UUID."
+                )
             chosen = chosen.filter(pk=session_id)
         if options["token"] is not None:
             chosen = chosen.filter(pk=find_session(options["token"]).pk)
@@ -107,9 +138,13 @@ class Command(BaseCommand):
 
 
 def join_values(argv: list[str]) -> list[str]:
-    """Return ``--session -x`` as ``--session=-x``: an id and a name may begin with a dash, as an option does."""
+    """Return ``--session -x`` as ``--session=-x``: an id and a name may begin with a dash, as an
+    option does."""
     words = iter(argv)
-    return ["=".join([word, *islice(words, 1)]) if word in {"--session", "--user"} else word for word in words]
+    return [
+        "=".join([word, *islice(words, 1)]) if word in {"--session", "--user"} else word
+        for word in words
+    ]
 
 
 def after_that() -> str:
@@ -143,5 +178,7 @@ def find_session(token: str) -> Session:
     """Return the session of a token."""
     session = sessions.find(read_token(token))
     if session is None:
-        raise CommandError("This is no refresh token and no unexpired access token of a session here.")
+        raise CommandError(
+            "This is no refresh token and no unexpired access token of a session here."
+        )
     return session
