@@ -230,8 +230,7 @@ def revoke_each(sessions: SessionQuerySet, reason: str, request: HttpRequest | N
     how many were live.
 
     Outside of a transaction every ``MAX_BATCH_ROWS`` of them are committed. ``session_revoked`` is
-    sent for the first
-    ``MAX_SIGNALLED_SESSIONS``; the rest are counted in the audit log.
+    sent for the first ``MAX_SIGNALLED_SESSIONS``; the rest are counted in the audit log.
     """
     return sum(revoke_in_batches(sessions, reason, request))
 

@@ -81,9 +81,8 @@ class DenyForm(DenylistEntryForm):
             self._take_jti(found_id, cleaned.get("expires_at"))
         else:
             error = _(
-                "This is no refresh token and no unexpired access token of this site, and no id "
-                "of 22 characters. "
-                "Check that all of it was pasted. One that has expired is refused without an entry."
+                "Not recognised: paste a complete refresh token, a valid access token, or a "
+                "22-character id. An expired token is refused without an entry."
             )
             self.add_error("token", error)
         return cleaned

@@ -635,27 +635,27 @@ class TestAddingToTheDenylist:
 
     def test_a_forged_refresh_token_is_refused(self, errors, pair):
         forged = refresh_tokens.derive(pair.session.pk, 0, b"another nonce")
-        assert "no refresh token" in errors(forged)["token"]
+        assert "Not recognised" in errors(forged)["token"]
 
     def test_a_forged_access_token_is_refused(self, errors, pair):
         head, _, signature = pair.access_token.rpartition(".")
-        assert "no unexpired access token" in errors(f"{head}.{signature[::-1]}")["token"]
+        assert "Not recognised" in errors(f"{head}.{signature[::-1]}")["token"]
 
     def test_a_token_of_another_issuer_is_refused(self, errors, user, jwtauth):
         jwtauth(ISSUER="https://elsewhere.example")
         foreign = sessions.start(user)
         jwtauth(ISSUER="https://here.example")
-        assert "of this site" in errors(foreign.access_token)["token"]
+        assert "Not recognised" in errors(foreign.access_token)["token"]
 
     def test_an_expired_access_token_is_refused(self, errors, pair):
         claims = sessions.verify(pair.access_token)
         old = {"iss": claims.iss, "sub": claims.sub, "aud": claims.aud[0], "jti": claims.jti, "sid": claims.sid}
         expired = get_codec().encode({**old, "iat": 1_000_000_000, "exp": 1_000_000_600})
-        assert "has expired" in errors(expired)["token"]
+        assert "An expired token is refused" in errors(expired)["token"]
 
     def test_the_refresh_token_of_an_expired_session_is_refused(self, errors, pair):
         Session.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-        assert "has expired" in errors(pair.refresh_token)["token"]
+        assert "An expired token is refused" in errors(pair.refresh_token)["token"]
 
     def test_an_access_token_whose_session_is_gone_is_refused(self, errors, pair):
         Session.objects.all().delete()

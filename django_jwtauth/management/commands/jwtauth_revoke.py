@@ -179,6 +179,6 @@ def find_session(token: str) -> Session:
     session = sessions.find(read_token(token))
     if session is None:
         raise CommandError(
-            "This is no refresh token and no unexpired access token of a session here."
+            "Not recognised: write a complete refresh token or a valid access token of this site."
         )
     return session
