@@ -24,7 +24,7 @@ class CredentialsError(JWTAuthError):
 class TokenError(JWTAuthError):
     """A token was refused; raised only by its kinds below.
 
-    ``stage`` names the step that refused it, for whoever looks into it here. No client is told.
+    ``stage`` names the step that refused it, for debugging. It is never sent to a client.
     """
 
     def __init__(self, stage: str = "") -> None:

@@ -233,14 +233,12 @@ class LazyUser(SimpleLazyObject):  # type: ignore[type-arg]
     def __str__(self) -> str:
         try:
             return super().__str__()
-        except (
-            Exception
-        ):  # whoever writes a log line or a template must not be answered by an error
+        except Exception:  # a log line or a template must not fail because of its user
             return f"{get_user_model().__name__} object ({self.pk})"
 
 
 class TokenUser:
-    """A user of whom only the token is known, for services without a user table."""
+    """A user known by the claims of the token alone, for services without a user table."""
 
     is_active = True
     is_authenticated = True

@@ -21,7 +21,7 @@ def check_current(
 ) -> None:
     """Check audience and clock (RFC 7519 sections 4.1.3 to 4.1.6); both times in seconds.
 
-    ``audiences`` are None for an issuer of whom other claims are required instead. Raises
+    ``audiences`` is None for an issuer with required claims instead of an audience. Raises
     ``ExpiredTokenError`` or ``InvalidTokenError``.
     """
     if audiences is not None and audiences.isdisjoint(claims.aud):

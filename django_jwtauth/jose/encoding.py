@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import TypeGuard
 
 _TO_URL = bytes.maketrans(b"+/", b"-_")
-# What base64 has and base64url has not becomes what neither has.
+# "+", "/" and "=" are not in the base64url alphabet: map them to bytes that no decoder accepts.
 _FROM_URL = bytes.maketrans(b"-_+/=", b"+/\0\0\0")
-# Which padding an unpadded length asks for, and which last characters leave no unused bit set.
+# By the length modulo 4: the padding, and the last characters that leave no unused bit set.
 _TAILS = {
     0: (b"", bytes(range(256))),
     2: (b"==", b"AQgw"),

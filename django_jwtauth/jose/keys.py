@@ -86,7 +86,7 @@ class Key:
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether whoever can verify can also sign."""
+        """Whether the verifying key can sign, too."""
         return self.algorithm in MINIMUM_SECRET_BYTES
 
     def public_jwk(self) -> dict[str, Any]:

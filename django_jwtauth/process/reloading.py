@@ -53,7 +53,7 @@ class Held(Generic[T]):
     as_of: Moment
     """Read before the load began."""
     due_monotonic: float
-    """Refresh from then on, by either clock."""
+    """Refresh once the monotonic or the wall clock is past its due time."""
     due_wall: float
 
 
