@@ -77,6 +77,11 @@ def test_of_several_epochs_the_latest_counts_and_none_is_an_id():
     assert loading.read("default") == (committed, 1_900_000_000)
 
 
+def test_an_epoch_is_named_by_its_moment():
+    entry = DenylistEntry(claim=DenylistEntry.Claim.IAT, value=uuid.UUID(int=1_800_000_000))
+    assert str(entry) == "2027-01-15 08:00:00 UTC"
+
+
 def test_a_database_that_cuts_long_values_hides_no_entry(monkeypatch):
     committed = commit(300)
     add_epochs(1_800_000_000)
